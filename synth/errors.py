@@ -1,0 +1,74 @@
+"""Everything synth raises on purpose.
+
+    SynthError
+    ├── RecipeError      exit 2   the recipe or a file that it names is wrong: file, key, mend
+    ├── DataError        exit 2   a file of the run is corrupt or missing: file, mend
+    ├── BusyError        exit 2   another process holds the run folder
+    ├── TeacherError     exit 3   no endpoint answers, or vLLM did not start; what was paid for is safe
+    ├── TrainError       exit 4   training can't go on
+    └── ShareFailedError exit 3   more rows failed than the recipe allows
+    Unusable                      a strategy could make nothing of this seed or reply: one rejected row
+    RequestFailed                 one request can't be answered: one failed row
+
+The last two never leave the engine. Anything else is a bug and shows a traceback.
+"""
+
+from pathlib import Path
+
+
+class SynthError(Exception):
+    """The base of what a user can mend. `exit_code` is the process's exit status."""
+
+    exit_code = 1
+
+
+class RecipeError(SynthError):
+    """A recipe, or a file that it names, is wrong. The text is one line: file: key: what, and the mend."""
+
+    exit_code = 2
+
+    def __init__(self, file: Path | str, key: str, mend: str) -> None:
+        self.file, self.key, self.mend = str(file), key, mend
+        super().__init__(": ".join(part for part in (self.file, key, mend) if part))
+
+
+class DataError(SynthError):
+    """A file can't be read as what it should be."""
+
+    exit_code = 2
+
+    def __init__(self, file: Path | str, mend: str) -> None:
+        self.file, self.mend = str(file), mend
+        super().__init__(f"{file}: {mend}")
+
+
+class BusyError(SynthError):
+    """Another process works in the run folder."""
+
+    exit_code = 2
+
+
+class TeacherError(SynthError):
+    """No endpoint of a role answers, or vLLM could not be started."""
+
+    exit_code = 3
+
+
+class ShareFailedError(SynthError):
+    """More rows failed than `[run] max_failed` allows."""
+
+    exit_code = 3
+
+
+class TrainError(SynthError):
+    """Training or evaluation can't go on."""
+
+    exit_code = 4
+
+
+class Unusable(Exception):  # noqa: N818 - it is a verdict on a row, not an error
+    """A strategy could make nothing of a seed or a reply. Becomes a rejected row with this reason."""
+
+
+class RequestFailed(Exception):  # noqa: N818 - it is a verdict on a row, not an error
+    """One request failed for good (a 4xx, or retries used up). Becomes a failed row with this reason."""

@@ -1,0 +1,194 @@
+"""The five bases of every step, and `build`, which turns a recipe's table into one.
+
+A step is a frozen pydantic model: its fields are its recipe keys, unknown keys are refused. To add your
+own, derive from a base, and write `use = "my_package.my_module:MyStep"` in the recipe.
+"""
+
+import difflib
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from synth.types import JSON, Ask, Message, Record, Seed, Verdict
+
+if TYPE_CHECKING:
+    from pyarrow import RecordBatch
+
+    from synth.prompts import Prompts
+
+
+class Step(BaseModel):
+    """What all steps share: frozen, no unknown keys, and a name for verdicts and counts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    prompts_used: ClassVar[tuple[str, ...]] = ()
+    """Names of the fields that hold the names of prompt files, for `synth check` and the run key."""
+
+    @property
+    def name(self) -> str:
+        """The name under which verdicts and counts are filed."""
+        return NAMES.get(f"{type(self).__module__}:{type(self).__qualname__}", type(self).__qualname__)
+
+    def prompt_names(self) -> list[str]:
+        """The prompt files that this step reads."""
+        return [str(value) for key in self.prompts_used if (value := getattr(self, key)) is not None]
+
+    def missing(self, fields: Iterable[str]) -> str:
+        """What this step needs of the seeds and doesn't find among `fields`; "" where nothing lacks."""
+        return ""
+
+
+class Strategy(Step, ABC):
+    """Turns one seed into records, with as many requests as it likes."""
+
+    @property
+    def rows_per_seed(self) -> int:
+        """How many rows are planned for one seed; what a reply does not yield is rejected with a reason."""
+        return 1
+
+    @abstractmethod
+    async def generate(self, seed: Seed, ask: Ask, prompts: "Prompts") -> list[Record]:
+        """At most `rows_per_seed` records. Raise `Unusable` where nothing can be made of a reply."""
+
+
+class Filter(Step, ABC):
+    """A free check of one record by code."""
+
+    @abstractmethod
+    def check(self, record: Record) -> Verdict:
+        """Keep or reject, with the reason."""
+
+
+class Judge(Step, ABC):
+    """A check of one record by a model."""
+
+    @abstractmethod
+    async def judge(self, record: Record, ask: Ask, prompts: "Prompts") -> Verdict:
+        """Keep or reject, with score and reason. A reply without a score is a rejection, never a default."""
+
+
+class Selector(Step, ABC):
+    """A check of every kept record against all the others."""
+
+    columns: ClassVar[tuple[str, ...]] = ("id", "messages")
+    """The columns of the batches that `select` reads."""
+
+    @abstractmethod
+    def select(self, rows: Iterable["RecordBatch"]) -> Iterator["Selection"]:
+        """One selection a row, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """A selector's verdict on one row; `duplicate_of` is the id of the row kept in its place."""
+
+    verdict: Verdict
+    duplicate_of: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One item of an evaluation. `kind` groups the report; `fields` is what `grade` needs."""
+
+    id: str
+    messages: list[Message]
+    kind: str = ""
+    fields: Mapping[str, JSON] = field(default_factory=dict)
+
+
+class Evaluator(Step, ABC):
+    """Questions, and how to grade an answer."""
+
+    @abstractmethod
+    def questions(self) -> Iterable[Question]:
+        """Every question, in a fixed order."""
+
+    @abstractmethod
+    def grade(self, question: Question, answer: str) -> float:
+        """A score from 0 (wrong) to 1 (right)."""
+
+
+USE: dict[str, dict[str, str]] = {
+    "generate": {
+        "template": "synth.strategies.template:Template",
+        "self_instruct": "synth.strategies.self_instruct:SelfInstruct",
+    },
+    "filter": {
+        "truncated": "synth.filters.text:Truncated",
+        "length": "synth.filters.text:Length",
+        "repetition": "synth.filters.text:Repetition",
+        "refusal": "synth.filters.refusal:Refusal",
+        "constraint": "synth.filters.constraint:Constraint",
+    },
+    "judge": {"rubric": "synth.filters.rubric:Rubric"},
+    "select": {
+        "exact": "synth.selectors.exact:Exact",
+        "best_of": "synth.selectors.best_of:BestOf",
+    },
+    "evaluate": {
+        "instruction_check": "synth.evaluators.instruction_check:InstructionCheck",
+        "exact_match": "synth.evaluators.exact_match:ExactMatch",
+    },
+}
+"""The steps that ship, by recipe table and `use` name."""
+
+NAMES = {path: name for table in USE.values() for name, path in table.items()}
+BASES: dict[str, type[Step]] = {
+    "generate": Strategy,
+    "filter": Filter,
+    "judge": Judge,
+    "select": Selector,
+    "evaluate": Evaluator,
+}
+S = TypeVar("S", bound=Step)
+
+
+def near(word: str, known: Iterable[str]) -> str:
+    """`; did you mean "x"?`, or the list of what is known."""
+    names = sorted(known)
+    match = difflib.get_close_matches(word, names, n=1)
+    return f'; did you mean "{match[0]}"?' if match else f"; known: {', '.join(names)}"
+
+
+def build(table: str, config: Mapping[str, Any]) -> Step:
+    """The step that a recipe's `[[table]]` asks for.
+
+    `config["use"]` is a shipped name or `module:Class`; every other key is a field of the step.
+
+    Raises:
+        ValueError: the text is `key: what is wrong and the mend`, for the recipe to put the file's name before.
+    """
+    keys = dict(config)
+    use = keys.pop("use", None)
+    if not isinstance(use, str):
+        raise ValueError(f'use: missing; name a step, e.g. use = "{next(iter(USE[table]))}"')
+    path = USE[table].get(use, use)
+    if ":" not in path:
+        raise ValueError(f'use: no {table} step is called "{use}"{near(use, USE[table])}')
+    module, _, attribute = path.partition(":")
+    try:
+        cls = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f'use: "{use}" can\'t be imported ({error}); write "module:Class"') from error
+    if not (isinstance(cls, type) and issubclass(cls, BASES[table])):
+        raise ValueError(f'use: "{use}" is no {BASES[table].__name__}; derive it from synth.{BASES[table].__name__}')
+    try:
+        return cls(**keys)
+    except ValidationError as error:
+        raise ValueError(first_problem(error, cls.model_fields)) from error
+
+
+def first_problem(error: ValidationError, known: Iterable[str]) -> str:
+    """The first problem of a pydantic error as `key: what is wrong and the mend`."""
+    problem = error.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return f"{key}: unknown key{near(str(problem['loc'][-1]), known)}"
+    if problem["type"] == "missing":
+        return f"{key}: missing; add it"
+    got = problem.get("input")
+    return f"{key}: {problem['msg']}, but it is {got!r}"

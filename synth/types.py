@@ -1,0 +1,123 @@
+"""The rows that travel through synth: a seed goes in, replies are asked for, records come out with verdicts.
+
+All of them are frozen: a step returns new rows and changes none that it was given.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, TypeAlias, TypedDict, Unpack
+
+JSON: TypeAlias = "None | bool | int | float | str | Sequence[JSON] | Mapping[str, JSON]"
+Role = Literal["system", "user", "assistant"]
+Status = Literal["kept", "rejected", "failed"]
+
+
+class Message(TypedDict):
+    """One chat turn, in the form that OpenAI, chat templates and `datasets` share."""
+
+    role: Role
+    content: str
+
+
+class Sampling(TypedDict, total=False):
+    """What decides a reply besides the messages. `sample` numbers the draws of one prompt; it is never sent."""
+
+    temperature: float
+    top_p: float
+    top_k: int
+    max_tokens: int
+    stop: list[str]
+    presence_penalty: float
+    frequency_penalty: float
+    repetition_penalty: float
+    top_logprobs: int
+    sample: int
+
+
+@dataclass(frozen=True, slots=True)
+class Seed:
+    """One line of a seed file, a document or a row of a dataset. `id` is a hash of the fields."""
+
+    id: str
+    fields: Mapping[str, JSON]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What an endpoint answered to one request.
+
+    `finish_reason` is the endpoint's own word: "stop" where the model ended by itself, "length" where
+    `max_tokens` cut it. `logprobs` holds, for each generated token, the candidates with their
+    log-probabilities (nats), where `top_logprobs` was asked. `key` is the request's key in the journal.
+    """
+
+    text: str
+    finish_reason: str
+    prompt_tokens: int
+    completion_tokens: int
+    model: str
+    key: str = ""
+    logprobs: tuple[Mapping[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What one step thinks of one record: keep it or not, why, and by what score (unit: the step's own)."""
+
+    by: str
+    keep: bool
+    score: float | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One row of a dataset: a conversation, where it came from, and what every step said of it.
+
+    A strategy fills the upper part; the engine the lower. `fields` carries what later steps need to
+    check the answer (the constraints asked, a reference answer). `prompt` is `name@version` of the
+    prompt file; `replies` are the journal keys of the requests that made the row.
+    """
+
+    messages: Sequence[Message]
+    seed_id: str
+    prompt: str = ""
+    sample: int = 0
+    finish_reason: str = "stop"
+    fields: Mapping[str, JSON] = field(default_factory=dict)
+    id: str = ""
+    strategy: str = ""
+    model: str = ""
+    status: Status = "kept"
+    replies: Sequence[str] = ()
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    verdicts: Sequence[Verdict] = ()
+    duplicate_of: str | None = None
+
+    @property
+    def answer(self) -> str:
+        """The last assistant turn, or "" where there is none."""
+        last = self.messages[-1] if self.messages else None
+        return last["content"] if last and last["role"] == "assistant" else ""
+
+    @property
+    def question(self) -> str:
+        """All turns before the last answer, joined by blank lines."""
+        turns = self.messages[:-1] if self.answer or len(self.messages) > 1 else self.messages
+        return "\n\n".join(turn["content"] for turn in turns)
+
+    @property
+    def rejection(self) -> Verdict | None:
+        """The verdict that rejected or failed the record, or None where it is kept."""
+        return next((v for v in self.verdicts if not v.keep), None)
+
+
+class Ask(Protocol):
+    """One request to one role (teacher, judge or student), answered from the journal where it was asked before.
+
+    Raises `errors.RequestFailed` where this request can't be answered, `errors.TeacherError` where no
+    request can.
+    """
+
+    async def __call__(self, messages: Sequence[Message], /, **sampling: Unpack[Sampling]) -> Reply: ...
