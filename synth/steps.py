@@ -123,8 +123,8 @@ USE: dict[str, dict[str, str]] = {
         "repetition": "synth.filters.text:Repetition",
         "refusal": "synth.filters.refusal:Refusal",
         "constraint": "synth.filters.constraint:Constraint",
+        "rubric": "synth.filters.rubric:Rubric",
     },
-    "judge": {"rubric": "synth.filters.rubric:Rubric"},
     "select": {
         "exact": "synth.selectors.exact:Exact",
         "best_of": "synth.selectors.best_of:BestOf",
@@ -137,12 +137,11 @@ USE: dict[str, dict[str, str]] = {
 """The steps that ship, by recipe table and `use` name."""
 
 NAMES = {path: name for table in USE.values() for name, path in table.items()}
-BASES: dict[str, type[Step]] = {
-    "generate": Strategy,
-    "filter": Filter,
-    "judge": Judge,
-    "select": Selector,
-    "evaluate": Evaluator,
+BASES: dict[str, tuple[type[Step], ...]] = {
+    "generate": (Strategy,),
+    "filter": (Filter, Judge),
+    "select": (Selector,),
+    "evaluate": (Evaluator,),
 }
 S = TypeVar("S", bound=Step)
 
@@ -175,7 +174,8 @@ def build(table: str, config: Mapping[str, Any]) -> Step:
     except (ImportError, AttributeError) as error:
         raise ValueError(f'use: "{use}" can\'t be imported ({error}); write "module:Class"') from error
     if not (isinstance(cls, type) and issubclass(cls, BASES[table])):
-        raise ValueError(f'use: "{use}" is no {BASES[table].__name__}; derive it from synth.{BASES[table].__name__}')
+        wanted = " or ".join(base.__name__ for base in BASES[table])
+        raise ValueError(f'use: "{use}" is no {wanted}; derive it from synth.{wanted}')
     try:
         return cls(**keys)
     except ValidationError as error:

@@ -1,0 +1,250 @@
+"""The recipe: one commented TOML file that decides a run, and the key that names its folder.
+
+Paths in a recipe are relative to the project: the nearest folder at or above the recipe that holds
+`prompts/` or `pyproject.toml`, else the recipe's own folder.
+"""
+
+import hashlib
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, InstanceOf, ValidationError
+
+from synth import steps
+from synth.errors import RecipeError
+from synth.types import Sampling
+
+STEP_TABLES = ("generate", "filter", "select", "evaluate")
+
+
+class Table(BaseModel):
+    """A table of the recipe: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Seeds(Table):
+    """Where seeds come from."""
+
+    path: str
+    """A .jsonl, .csv or .parquet file, a folder of .txt and .md documents, or `hub:owner/name`."""
+    rows: int | None = Field(default=None, gt=0)
+    """How many seeds to use, in file order; all by default."""
+    sample: int | None = Field(default=None, gt=0)
+    """Make each seed of this many file rows drawn at random, as the list `examples`; `rows` of them."""
+
+
+class Role(Table):
+    """A model that is asked: served here by vLLM, or anywhere with an OpenAI-compatible API."""
+
+    model: str
+    """`smollm2-135m-instruct` (ships with synth), a folder, or a Hub name."""
+    endpoint: str | None = None
+    """The /v1 address of a running server; without it vLLM is started here and stopped afterwards."""
+    api_key_env: str | None = None
+    """The environment variable that holds the endpoint's key."""
+    max_model_len: int = Field(default=2048, gt=0)
+    """Context length of the server that is started here, in tokens."""
+    flags: tuple[str, ...] = ()
+    """More flags for the vLLM that is started here."""
+    temperature: float = Field(default=0.7, ge=0)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    top_k: int | None = None
+    max_tokens: int = Field(default=512, gt=0)
+    stop: tuple[str, ...] = ()
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+
+    def sampling(self) -> Sampling:
+        """What is sent with every request of this role unless a step says otherwise."""
+        out: Sampling = {"temperature": self.temperature, "top_p": self.top_p, "max_tokens": self.max_tokens}
+        if self.top_k is not None:
+            out["top_k"] = self.top_k
+        if self.stop:
+            out["stop"] = list(self.stop)
+        if self.presence_penalty:
+            out["presence_penalty"] = self.presence_penalty
+        if self.frequency_penalty:
+            out["frequency_penalty"] = self.frequency_penalty
+        if self.repetition_penalty != 1.0:
+            out["repetition_penalty"] = self.repetition_penalty
+        return out
+
+
+class Student(Role):
+    """The model that is trained and evaluated; greedy by default when it is evaluated."""
+
+    temperature: float = Field(default=0.0, ge=0)
+    teacher_prompt: str | None = None
+    """A prompt file: the untrained model with this prompt is evaluated beside the student."""
+
+
+class Train(Table):
+    """How the student is trained: LoRA fine-tuning through TRL and PEFT."""
+
+    epochs: float = Field(default=2.0, gt=0)
+    learning_rate: float = Field(default=5e-4, gt=0)
+    batch_size: int = Field(default=8, gt=0)
+    """Rows of one optimizer step."""
+    max_length: int = Field(default=1024, gt=0)
+    """Tokens; a longer row is left out and counted, never cut."""
+    lora_rank: int = Field(default=16, gt=0)
+    lora_alpha: int = Field(default=32, gt=0)
+    warmup: float = Field(default=0.05, ge=0, lt=1)
+    """Share of the steps."""
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    weight_decay: float = Field(default=0.0, ge=0)
+    seed: int = 0
+    save_steps: int = Field(default=50, gt=0)
+    """Optimizer steps between checkpoints."""
+
+
+class Run(Table):
+    """How a run is cut up and when it gives up. Of these only `shard_rows` and `validation` decide bytes."""
+
+    shard_rows: int = Field(default=512, gt=0)
+    """Planned rows of one raw Parquet file."""
+    max_failed: float = Field(default=0.05, ge=0, le=1)
+    """The run stops when more than this share of its rows can't be asked."""
+    validation: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the kept rows that goes into `validation-*.parquet` instead of `train-*.parquet`."""
+
+
+class Recipe(Table):
+    """A whole recipe, its steps built and its paths resolved."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    seeds: Seeds
+    teacher: Role
+    judge: Role | None = None
+    student: Student | None = None
+    generate: tuple[InstanceOf[steps.Strategy], ...] = Field(min_length=1)
+    filter: tuple[InstanceOf[steps.Filter] | InstanceOf[steps.Judge], ...] = ()
+    select: tuple[InstanceOf[steps.Selector], ...] = ()
+    train: Train | None = None
+    evaluate: tuple[InstanceOf[steps.Evaluator], ...] = ()
+    run: Run = Run()
+
+    file: Path
+    root: Path
+    text: str
+
+    @property
+    def filters(self) -> tuple[steps.Filter, ...]:
+        """The free checks, in recipe order."""
+        return tuple(step for step in self.filter if isinstance(step, steps.Filter))
+
+    @property
+    def judges(self) -> tuple[steps.Judge, ...]:
+        """The checks that ask a model, in recipe order; they see what the filters kept."""
+        return tuple(step for step in self.filter if isinstance(step, steps.Judge))
+
+    @property
+    def steps(self) -> list[steps.Step]:
+        """Every step, in recipe order."""
+        return [*self.generate, *self.filter, *self.select, *self.evaluate]
+
+    def key(self, versions: Mapping[str, str]) -> str:
+        """Twelve hex digits that hash what decides the bytes of the dataset.
+
+        `versions` adds what the recipe only names: the seeds' digest, each prompt file's version, and the
+        fingerprints of model folders. Endpoints, flags and training settings are left out.
+        """
+        serving = {"endpoint", "api_key_env", "max_model_len", "flags"}
+        parts: dict[str, Any] = {
+            "seeds": self.seeds.model_dump(exclude={"path"}),
+            "teacher": self.teacher.model_dump(exclude=serving),
+            "judge": self.judge.model_dump(exclude=serving) if self.judge else None,
+            "steps": [
+                [step.name, step.model_dump(mode="json", exclude={"path"})]
+                for step in (*self.generate, *self.filter, *self.select)
+            ],
+            "run": self.run.model_dump(include={"shard_rows", "validation"}),
+            "versions": dict(versions),
+        }
+        return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()[:12]
+
+
+def find_root(file: Path) -> Path:
+    """The project that a recipe belongs to."""
+    folder = file.resolve().parent
+    marked = (
+        up
+        for up in (folder, *folder.parents)
+        if (up / "prompts").is_dir() or (up / "pyproject.toml").is_file()
+    )
+    return next(marked, folder)
+
+
+def load_recipe(file: Path | str, *, rows: int | None = None) -> Recipe:
+    """Read, check and build a recipe. `rows` overrides `[seeds] rows`.
+
+    Raises:
+        RecipeError: naming the file, the key and the mend. Nothing has been written.
+    """
+    path = Path(file)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(
+            path, "", f"can't be read as a recipe ({error.__class__.__name__}); name a .toml file"
+        ) from error
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(path, "", f"is no valid TOML: {error}") from error
+    root = find_root(path)
+    for table in STEP_TABLES:
+        data[table] = [
+            _step(path, root, table, index, entry) for index, entry in enumerate(_entries(path, table, data))
+        ]
+    if rows is not None and isinstance(data.get("seeds"), dict):
+        data["seeds"]["rows"] = rows
+    if isinstance(data.get("seeds"), dict) and isinstance(data["seeds"].get("path"), str):
+        data["seeds"]["path"] = _resolve(root, data["seeds"]["path"])
+    if reserved := {"file", "root", "text"} & data.keys():
+        raise RecipeError(path, reserved.pop(), "unknown key; remove it")
+    try:
+        return Recipe(**data, file=path, root=root, text=text)
+    except ValidationError as error:
+        raise RecipeError(path, "", steps.first_problem(error, _known(error))) from error
+
+
+def _entries(path: Path, table: str, data: Mapping[str, Any]) -> list[Any]:
+    entries = data.get(table, [])
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise RecipeError(path, table, f"must be a list of steps; write [[{table}]], not [{table}]")
+    return entries
+
+
+def _step(path: Path, root: Path, table: str, index: int, entry: Mapping[str, Any]) -> steps.Step:
+    config = dict(entry)
+    if isinstance(config.get("path"), str):
+        config["path"] = _resolve(root, config["path"])
+    try:
+        return steps.build(table, config)
+    except ValueError as error:
+        raise RecipeError(path, f"{table}[{index}]", str(error)) from error
+
+
+def _resolve(root: Path, name: str) -> str:
+    return name if name.startswith("hub:") else str(root / name)
+
+
+def _known(error: ValidationError) -> list[str]:
+    """The keys that the table in which `error` lies knows."""
+    table: Any = Recipe
+    for part in error.errors(include_url=False)[0]["loc"][:-1]:
+        table = {
+            "seeds": Seeds,
+            "teacher": Role,
+            "judge": Role,
+            "student": Student,
+            "train": Train,
+            "run": Run,
+        }.get(str(part), Recipe)
+    return [key for key in table.model_fields if key not in ("file", "root", "text")]
