@@ -66,9 +66,9 @@ class TrainError(SynthError):
     exit_code = 4
 
 
-class Unusable(Exception):  # noqa: N818 - it is a verdict on a row, not an error
+class Unusable(Exception):
     """A strategy could make nothing of a seed or a reply. Becomes a rejected row with this reason."""
 
 
-class RequestFailed(Exception):  # noqa: N818 - it is a verdict on a row, not an error
+class RequestFailed(Exception):
     """One request failed for good (a 4xx, or retries used up). Becomes a failed row with this reason."""

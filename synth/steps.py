@@ -159,7 +159,7 @@ def build(table: str, config: Mapping[str, Any]) -> Step:
     `config["use"]` is a shipped name or `module:Class`; every other key is a field of the step.
 
     Raises:
-        ValueError: the text is `key: what is wrong and the mend`, for the recipe to put the file's name before.
+        ValueError: the text is `key: what is wrong and the mend`; the caller names the file.
     """
     keys = dict(config)
     use = keys.pop("use", None)

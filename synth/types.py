@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias, TypedDict, Unpack
 
-JSON: TypeAlias = "None | bool | int | float | str | Sequence[JSON] | Mapping[str, JSON]"
+JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None"
 Role = Literal["system", "user", "assistant"]
 Status = Literal["kept", "rejected", "failed"]
 
@@ -20,7 +20,7 @@ class Message(TypedDict):
 
 
 class Sampling(TypedDict, total=False):
-    """What decides a reply besides the messages. `sample` numbers the draws of one prompt; it is never sent."""
+    """What decides a reply besides the messages. `sample` numbers the draws of a prompt; it is not sent."""
 
     temperature: float
     top_p: float
@@ -114,7 +114,7 @@ class Record:
 
 
 class Ask(Protocol):
-    """One request to one role (teacher, judge or student), answered from the journal where it was asked before.
+    """One request to one role (teacher, judge, student), answered from the journal if it was asked before.
 
     Raises `errors.RequestFailed` where this request can't be answered, `errors.TeacherError` where no
     request can.
