@@ -7,18 +7,22 @@ own, derive from a base, and write `use = "my_package.my_module:MyStep"` in the 
 import difflib
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from synth.types import JSON, Ask, Message, Record, Seed, Verdict
+from synth.errors import RequestFailed, Unusable
+from synth.types import JSON, Ask, Message, Record, Reply, Seed, Verdict
 
 if TYPE_CHECKING:
     from pyarrow import RecordBatch
 
     from synth.prompts import Prompts
+
+
+Row: TypeAlias = Record | Unusable | RequestFailed
 
 
 class Step(BaseModel):
@@ -45,14 +49,35 @@ class Step(BaseModel):
 class Strategy(Step, ABC):
     """Turns one seed into records, with as many requests as it likes."""
 
+    samples: int = Field(default=1, gt=0)
+    """How many times each seed is taken, with another draw of the model's each time."""
+
     @property
     def rows_per_seed(self) -> int:
-        """How many rows are planned for one seed; what a reply does not yield is rejected with a reason."""
+        """Rows planned for one sample of one seed; what a reply doesn't yield is rejected with a reason."""
         return 1
 
     @abstractmethod
-    async def generate(self, seed: Seed, ask: Ask, prompts: "Prompts") -> list[Record]:
-        """At most `rows_per_seed` records. Raise `Unusable` where nothing can be made of a reply."""
+    async def generate(self, seed: Seed, ask: Ask, prompts: "Prompts") -> "list[Row]":
+        """At most `rows_per_seed` rows; what went wrong with one of them may stand in its place.
+
+        Raise `Unusable` where nothing can be made of a reply.
+        """
+
+
+def answered(messages: Sequence[Message], reply: Reply, *, prompt: str, seed: Seed) -> Record:
+    """The record of a conversation that `reply` ends; it carries the seed's fields to later steps."""
+    return Record(
+        messages=(*messages, {"role": "assistant", "content": reply.text.strip()}),
+        seed_id=seed.id,
+        prompt=prompt,
+        finish_reason=reply.finish_reason,
+        fields=seed.fields,
+        model=reply.model,
+        replies=(reply.key,),
+        prompt_tokens=reply.prompt_tokens,
+        completion_tokens=reply.completion_tokens,
+    )
 
 
 class Filter(Step, ABC):

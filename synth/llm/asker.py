@@ -1,13 +1,45 @@
 """One role's `Ask`: the journal first, HTTP second, and no server at all where every reply is known."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from typing import Protocol, Unpack
 
-from synth.llm.client import Client, Meter
 from synth.llm.journal import Journal, request_key
 from synth.types import Message, Reply, Sampling
+
+
+@dataclass(slots=True)
+class Meter:
+    """What a role was asked in this process. Times are seconds of the monotonic clock."""
+
+    requests: int = 0
+    from_journal: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    first: float = 0.0
+    last: float = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """From the first request to the last reply."""
+        return max(0.0, self.last - self.first)
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Completion tokens a second over that time; 0 where nothing was asked."""
+        return self.completion_tokens / self.seconds if self.seconds else 0.0
+
+    def to_json(self) -> dict[str, float]:
+        """For the manifest."""
+        return {
+            "requests": self.requests,
+            "from_journal": self.from_journal,
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "seconds": round(self.seconds, 1),
+        }
 
 
 class Backend(Protocol):
@@ -16,34 +48,18 @@ class Backend(Protocol):
     async def chat(self, messages: Sequence[Message], sampling: Sampling, key: str) -> Reply: ...
 
 
-Connect = Callable[[AsyncExitStack], Awaitable[Backend]]
-"""Makes the backend when the first request needs it; what it enters on the stack is left at the end."""
+Connect = Callable[[], Awaitable[Backend]]
+"""The backend, made when the first request needs it."""
 
 
 class Asker:
-    """Asks one model. `identity` names the model's bytes in request keys. Use as an async context manager."""
+    """Asks one model. `identity` names the model's bytes in request keys."""
 
-    def __init__(
-        self,
-        identity: str,
-        defaults: Sampling,
-        journal: Journal,
-        connect: Connect,
-        meter: Meter | None = None,
-    ) -> None:
+    def __init__(self, identity: str, defaults: Sampling, journal: Journal, connect: Connect) -> None:
         self.identity, self.defaults, self.journal = identity, defaults, journal
-        self.meter = meter or Meter()
-        self.backend: Backend | None = None
+        self.meter = Meter()
         self._connect = connect
-        self._stack = AsyncExitStack()
-        self._connecting = asyncio.Lock()
         self._asked: dict[str, asyncio.Future[Reply]] = {}
-
-    async def __aenter__(self) -> "Asker":
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._stack.aclose()
 
     async def __call__(self, messages: Sequence[Message], /, **sampling: Unpack[Sampling]) -> Reply:
         """The reply, from the journal where this was ever asked. Two equal requests at once are sent once."""
@@ -62,7 +78,9 @@ class Asker:
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._asked[key] = future
         try:
-            reply = await (await self._ready()).chat(messages, sampling, key)
+            backend = await self._connect()
+            self.meter.first = self.meter.first or time.monotonic()
+            reply = await backend.chat(messages, sampling, key)
             self.journal.put(reply)
         except BaseException as error:
             if isinstance(error, asyncio.CancelledError):
@@ -71,20 +89,11 @@ class Asker:
                 future.set_exception(error)
                 future.exception()
             raise
-        else:
-            future.set_result(reply)
-            return reply
         finally:
             del self._asked[key]
-
-    async def _ready(self) -> Backend:
-        if self.backend is None:
-            async with self._connecting:
-                if self.backend is None:
-                    self.backend = await self._connect(self._stack)
-        return self.backend
-
-    @property
-    def client(self) -> Client | None:
-        """The HTTP client, once one was needed."""
-        return self.backend if isinstance(self.backend, Client) else None
+        self.meter.requests += 1
+        self.meter.prompt_tokens += reply.prompt_tokens
+        self.meter.completion_tokens += reply.completion_tokens
+        self.meter.last = time.monotonic()
+        future.set_result(reply)
+        return reply

@@ -7,8 +7,8 @@ with everything safe.
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
@@ -26,35 +26,6 @@ RETRIED = {408, 409, 425, 429, 500, 502, 503, 504}
 NOT_SENT = {"sample"}
 
 
-@dataclass(slots=True)
-class Meter:
-    """What a role was asked in this process, for progress and the manifest. Times are seconds."""
-
-    requests: int = 0
-    from_journal: int = 0
-    retries: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    errors: dict[str, int] = field(default_factory=dict)
-    first: float = 0.0
-    last: float = 0.0
-
-    @property
-    def seconds(self) -> float:
-        """From the first request to the last reply."""
-        return max(0.0, self.last - self.first)
-
-    @property
-    def tokens_per_second(self) -> float:
-        """Completion tokens a second over that time; 0 where nothing was asked."""
-        return self.completion_tokens / self.seconds if self.seconds else 0.0
-
-    def saw_error(self, kind: str) -> None:
-        """Count a retried error by kind."""
-        self.retries += 1
-        self.errors[kind] = self.errors.get(kind, 0) + 1
-
-
 class _Retry(Exception):
     def __init__(self, kind: str, after: float | None = None) -> None:
         self.kind, self.after = kind, after
@@ -64,10 +35,17 @@ class Client:
     """One endpoint. `base_url` ends in /v1. Use as an async context manager."""
 
     def __init__(
-        self, base_url: str, api_key: str | None, model: str, meter: Meter, say: Callable[[str], None]
+        self,
+        base_url: str,
+        api_key: str | None,
+        model: str,
+        say: Callable[[str], None],
+        died: Callable[[], str | None] = lambda: None,
     ) -> None:
-        self.base_url, self.model, self.meter, self.say = base_url.rstrip("/"), model, meter, say
+        """`died` tells why a server that was started here is gone for good, or None."""
+        self.base_url, self.model, self.say, self.died = base_url.rstrip("/"), model, say, died
         self.throttle = Throttle()
+        self.retries: Counter[str] = Counter()
         self.patience = PATIENCE
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._session: aiohttp.ClientSession | None = None
@@ -107,13 +85,11 @@ class Client:
 
     async def _tries(self, data: bytes, timeout: aiohttp.ClientTimeout, key: str) -> Reply:
         attempt = 0
-        loop = asyncio.get_running_loop()
         while True:
-            self.meter.first = self.meter.first or loop.time()
             try:
                 reply = await self._once(data, timeout, key)
             except aiohttp.ClientConnectorError:
-                self.meter.saw_error("unreachable")
+                self.retries["unreachable"] += 1
                 await self._wait_until_back()
                 continue
             except _Retry as retry:
@@ -123,14 +99,10 @@ class Client:
             except aiohttp.ClientError as error:
                 problem, after = type(error).__name__, None
             else:
-                self.meter.requests += 1
-                self.meter.prompt_tokens += reply.prompt_tokens
-                self.meter.completion_tokens += reply.completion_tokens
-                self.meter.last = loop.time()
                 if not self._metrics:
                     self.throttle.saw_reply()
                 return reply
-            self.meter.saw_error(problem)
+            self.retries[problem] += 1
             attempt += 1
             if attempt >= ATTEMPTS:
                 raise RequestFailed(f"{problem} in each of {ATTEMPTS} tries")
@@ -171,6 +143,8 @@ class Client:
             loop = asyncio.get_running_loop()
             start, said = loop.time(), False
             while not await self.healthy():
+                if (why := self.died()) is not None:
+                    raise TeacherError(f"{why}; run the same command again: every reply so far is kept")
                 if not said:
                     self.say(f"{self.base_url} can't be reached: waiting up to {self.patience:.0f} s")
                     said = True

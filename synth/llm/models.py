@@ -2,7 +2,6 @@
 
 import hashlib
 import importlib.util
-import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -62,7 +61,7 @@ def _embedded(say: Callable[[str], None]) -> Path:
     unfinished = Path(tempfile.mkdtemp(prefix=f"{EMBEDDED}.", dir=folder.parent))
     try:
         _convert(Path(spec.origin).parent, unfinished)
-        os.rename(unfinished, folder)
+        unfinished.rename(folder)
     except OSError:
         if not folder.is_dir():  # else another process made it meanwhile
             raise

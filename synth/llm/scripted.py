@@ -1,11 +1,9 @@
 """A scripted teacher: a function in place of a model, for unit tests and dry runs."""
 
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
 from synth.llm.asker import Asker
-from synth.llm.client import Meter
 from synth.llm.journal import Journal
 from synth.types import Message, Reply, Sampling
 
@@ -35,7 +33,7 @@ class ScriptedTeacher:
     def asker(self, journal: Journal, defaults: Sampling | None = None) -> Asker:
         """This teacher as the `Ask` that steps are given."""
 
-        async def connect(stack: AsyncExitStack) -> "ScriptedTeacher":
+        async def connect() -> "ScriptedTeacher":
             return self
 
-        return Asker("scripted", defaults or {}, journal, connect, Meter())
+        return Asker("scripted", defaults or {}, journal, connect)

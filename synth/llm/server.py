@@ -1,4 +1,4 @@
-"""Starts, watches and stops vLLM as a process. All that synth knows of vLLM's command line is in this file."""
+"""Starts, watches and stops vLLM as a process. All that synth knows of vLLM's command line is here."""
 
 import asyncio
 import contextlib
@@ -30,7 +30,7 @@ FAILURES = {
     "is greater than the derived max_model_len": "max_model_len is more than the model knows; lower it",
     "is not a local folder and is not a valid model identifier": "there is no such model; correct its name",
     "Can't load the configuration": "the model folder has no readable config.json; name a model folder",
-    "couldn't connect to": "the model is not on this machine and the Hub can't be reached; name a local folder",
+    "couldn't connect to": "the model is not on this machine, nor the Hub in reach; name a local folder",
     "unrecognized arguments": "vLLM knows no such flag; correct `flags`",
     "EngineDeadError": "the engine died",
 }
@@ -45,6 +45,11 @@ class Served:
     api_key: str
     model: str
     log: Path
+    process: "subprocess.Popen[bytes]"
+
+    def died(self) -> str | None:
+        """Why the server ended, or None while it runs."""
+        return None if self.process.poll() is None else why_failed(self.log)
 
 
 def build_of_vllm() -> str | None:
@@ -106,9 +111,9 @@ async def serve(
             env=environment(api_key),
             start_new_session=True,
         )
-    served = Served(f"http://127.0.0.1:{port}/v1", api_key, name, log)
+    served = Served(f"http://127.0.0.1:{port}/v1", api_key, name, log, process)
     try:
-        await _wait_until_ready(process, served, say)
+        await _wait_until_ready(served, say)
         yield served
     finally:
         _stop(process)
@@ -133,8 +138,8 @@ async def _wait_until_ready(
     health = served.base_url.removesuffix("/v1") + "/health"
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session:
         while loop.time() - start < START_SECONDS:
-            if process.poll() is not None:
-                raise TeacherError(why_failed(served.log))
+            if (why := served.died()) is not None:
+                raise TeacherError(why)
             try:
                 async with session.get(health) as response:
                     if response.status == 200:

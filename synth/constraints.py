@@ -1,0 +1,259 @@
+"""Checks of an answer by code: the constraint kinds of IFEval (Zhou et al. 2023, arXiv 2311.07911), strictly.
+
+A constraint is a flat mapping, `{"kind": "bullet_count", "count": 3}`. Every checker is a pure function of
+the answer and the constraint's arguments. It looks at the form alone, but an answer without words between
+its marks (`<<>>`, `""`, a list of empty bullets) satisfies nothing.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from synth.steps import near
+from synth.types import JSON
+
+Arguments = Mapping[str, Any]
+Checker = Callable[[str, Arguments], bool]
+RELATIONS = {"at least": int.__ge__, "at most": int.__le__, "exactly": int.__eq__}
+"""What `relation` may say of a count: actual, then asked."""
+SEPARATOR = "******"
+"""What stands between two responses."""
+
+
+def words(text: str) -> list[str]:
+    """The words of a text: runs of letters and digits; "don't" and "well-known" are one each."""
+    return re.findall(r"[^\W_]+(?:['\u2019-][^\W_]+)*", text)
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of a text: split after . ! or ? and closing quotes; parts without a word are dropped."""
+    return [part for part in re.split(r"(?<=[.!?])[\"'\u201d\u2019)]*\s+", text) if words(part)]
+
+
+def _fold(text: str) -> str:
+    return " ".join(text.lower().split())
+
+
+def _has_word(text: str, word: str) -> bool:
+    return re.search(rf"(?<!\w){re.escape(_fold(word))}(?!\w)", _fold(text)) is not None
+
+
+def _bullets(text: str) -> list[str]:
+    return [item for item in re.findall(r"^\s*[*•-][ \t]+(.+)$", text, re.MULTILINE) if words(item)]
+
+
+def _lowercase(text: str, _: Arguments) -> bool:
+    return text.lower() == text and any(letter.islower() for letter in text)
+
+
+def _uppercase(text: str, _: Arguments) -> bool:
+    return text.upper() == text and any(letter.isupper() for letter in text)
+
+
+def _quotation(text: str, _: Arguments) -> bool:
+    inner = text[1:-1]
+    return len(text) > 1 and text[0] == text[-1] == '"' and '"' not in inner and bool(words(inner))
+
+
+def _no_comma(text: str, _: Arguments) -> bool:
+    return "," not in text
+
+
+def _end_phrase(text: str, args: Arguments) -> bool:
+    phrase = args["phrase"].strip()
+    return text.endswith(phrase) and bool(words(text.removesuffix(phrase)))
+
+
+def _start_phrase(text: str, args: Arguments) -> bool:
+    phrase = args["phrase"].strip()
+    rest = text.removeprefix(phrase)
+    return (
+        text.startswith(phrase) and bool(words(rest)) and not (phrase[-1:].isalnum() and rest[:1].isalnum())
+    )
+
+
+def _title(text: str, _: Arguments) -> bool:
+    """One title in double angle brackets first, and text after it."""
+    found = re.fullmatch(r"<<([^<>\n]+)>>(.+)", text, re.DOTALL)
+    return found is not None and bool(words(found[1])) and bool(words(found[2])) and "<<" not in found[2]
+
+
+def _bullet_count(text: str, args: Arguments) -> bool:
+    items = _bullets(text)
+    return len(items) == args["count"] and len({_fold(item) for item in items}) == len(items)
+
+
+def _numbered_list(text: str, args: Arguments) -> bool:
+    found = re.findall(r"^\s*(\d+)[.)][ \t]+(.+)$", text, re.MULTILINE)
+    numbers = [int(number) for number, item in found if words(item)]
+    return numbers == list(range(1, args["count"] + 1))
+
+
+def _keywords(text: str, args: Arguments) -> bool:
+    return all(_has_word(text, word) for word in args["keywords"])
+
+
+def _forbidden_words(text: str, args: Arguments) -> bool:
+    return not any(_has_word(text, word) for word in args["words"])
+
+
+def _mentions(text: str, args: Arguments) -> bool:
+    """At least one of the words, also as the start of a longer one (tulip, tulips): a cheap check of the topic."""
+    return any(re.search(rf"(?<!\w){re.escape(_fold(word))}", _fold(text)) for word in args["words"])
+
+
+def _word_count(text: str, args: Arguments) -> bool:
+    return bool(RELATIONS[args["relation"]](len(words(text)), args["count"]))
+
+
+def _sentence_count(text: str, args: Arguments) -> bool:
+    return bool(RELATIONS[args["relation"]](len(sentences(text)), args["count"]))
+
+
+def _paragraph_count(text: str, args: Arguments) -> bool:
+    return sum(bool(words(part)) for part in re.split(r"\n\s*\n", text)) == args["count"]
+
+
+def _placeholder_count(text: str, args: Arguments) -> bool:
+    """At least `count` different ones in square brackets, and words outside; a Markdown link is none."""
+    found = re.findall(r"\[([^\[\]\n]+)\](?!\()", text)
+    names = {_fold(name) for name in found if words(name)}
+    return len(names) >= args["count"] and bool(words(re.sub(r"\[[^\[\]\n]*\]", " ", text)))
+
+
+def _postscript(text: str, args: Arguments) -> bool:
+    before, marker, after = text.rpartition(args["marker"])
+    return bool(marker and words(before) and words(after)) and before.endswith((" ", "\n"))
+
+
+def _json_format(text: str, args: Arguments) -> bool:
+    """A JSON object, bare or in one ```json fence, without empty values; with `keys`, exactly these."""
+    fenced = re.fullmatch(r"```(?:json)?\s*\n(.*)\n\s*```", text, re.DOTALL)
+    try:
+        value = json.loads(fenced[1] if fenced else text)
+    except ValueError:
+        return False
+    if not (isinstance(value, dict) and value):
+        return False
+    return all(item not in ("", None, [], {}) for item in value.values()) and (
+        "keys" not in args or set(value) == set(args["keys"])
+    )
+
+
+def _highlight_count(text: str, args: Arguments) -> bool:
+    """At least `count` parts in *single* or **double** asterisks on one line; bullets are none."""
+    found = re.findall(r"(?<!\*)(\*{1,2})(?![\s*])([^*\n]+)(?<!\s)\1(?!\*)", text)
+    return sum(bool(words(part)) for _, part in found) >= args["count"]
+
+
+def _two_responses(text: str, _: Arguments) -> bool:
+    """Two different responses with six asterisks between them."""
+    parts = [_fold(part) for part in text.split(SEPARATOR)]
+    return (
+        len(parts) == 2 and all(map(words, parts)) and parts[0] != parts[1] and not parts[1].startswith("*")
+    )
+
+
+def _count(value: object) -> str:
+    return "" if type(value) is int and value > 0 else "a whole number above 0"
+
+
+def _text(value: object) -> str:
+    return "" if isinstance(value, str) and value.strip() else "a text"
+
+
+def _texts(value: object) -> str:
+    right = isinstance(value, list | tuple) and value and not any(map(_text, value))
+    return "" if right else "a list of texts"
+
+
+def _relation(value: object) -> str:
+    return "" if value in RELATIONS else f"one of: {', '.join(RELATIONS)}"
+
+
+Argument = Callable[[object], str]
+"""What an argument must be where the value isn't that; "" where it is."""
+
+KINDS: dict[str, tuple[Checker, Mapping[str, Argument]]] = {
+    "lowercase": (_lowercase, {}),
+    "uppercase": (_uppercase, {}),
+    "quotation": (_quotation, {}),
+    "no_comma": (_no_comma, {}),
+    "end_phrase": (_end_phrase, {"phrase": _text}),
+    "start_phrase": (_start_phrase, {"phrase": _text}),
+    "title": (_title, {}),
+    "bullet_count": (_bullet_count, {"count": _count}),
+    "numbered_list": (_numbered_list, {"count": _count}),
+    "keywords": (_keywords, {"keywords": _texts}),
+    "forbidden_words": (_forbidden_words, {"words": _texts}),
+    "mentions": (_mentions, {"words": _texts}),
+    "word_count": (_word_count, {"relation": _relation, "count": _count}),
+    "sentence_count": (_sentence_count, {"relation": _relation, "count": _count}),
+    "paragraph_count": (_paragraph_count, {"count": _count}),
+    "placeholder_count": (_placeholder_count, {"count": _count}),
+    "postscript": (_postscript, {"marker": _text}),
+    "json_format": (_json_format, {"keys": _texts}),
+    "highlight_count": (_highlight_count, {"count": _count}),
+    "two_responses": (_two_responses, {}),
+}
+"""Every kind: its checker, and its arguments with what each must be."""
+
+OPTIONAL = {("json_format", "keys")}
+
+
+def validate(kind: str, args: Arguments) -> None:
+    """Raises ValueError, with the mend, where a kind is unknown or an argument missing, unknown or wrong."""
+    if kind not in KINDS:
+        raise ValueError(f'no constraint kind is called "{kind}"{near(kind, KINDS)}')
+    known = KINDS[kind][1]
+    for key in args:
+        if key not in known:
+            hint = near(key, known) if known else "; it takes none"
+            raise ValueError(f'constraint "{kind}" has no argument "{key}"{hint}')
+    for key, wrong in known.items():
+        if key not in args:
+            if (kind, key) in OPTIONAL:
+                continue
+            raise ValueError(f'constraint "{kind}" lacks its argument "{key}"; give {wrong(None)}')
+        if mend := wrong(args[key]):
+            raise ValueError(f'constraint "{kind}": argument "{key}" must be {mend}, but it is {args[key]!r}')
+
+
+def satisfied(answer: str, kind: str, args: Arguments) -> bool:
+    """Whether an answer meets one constraint; white space around the answer doesn't count.
+
+    Raises:
+        ValueError: the kind is unknown, or an argument is missing, unknown or of the wrong type.
+    """
+    validate(kind, args)
+    text = answer.strip()
+    return bool(words(text)) and KINDS[kind][0](text, args)
+
+
+def check(answer: str, constraints: Sequence[Mapping[str, JSON]]) -> tuple[bool, str]:
+    """Whether an answer meets all constraints, and `unmet: ...` naming the first that it doesn't.
+
+    Raises:
+        ValueError: a constraint has no `kind`, or is none that this module knows.
+    """
+    if not words(answer):
+        return False, "empty answer"
+    for constraint in constraints:
+        kind, args = split(constraint)
+        if not satisfied(answer, kind, args):
+            return False, f"unmet: {describe(kind, args)}"
+    return True, ""
+
+
+def split(constraint: Mapping[str, JSON]) -> tuple[str, dict[str, JSON]]:
+    """A flat constraint as its kind and its arguments; null arguments, as Parquet fills them in, are dropped."""
+    kind = constraint.get("kind")
+    if not isinstance(kind, str):
+        raise ValueError(f'a constraint must have the key "kind", but it is {dict(constraint)!r}')
+    return kind, {key: value for key, value in constraint.items() if key != "kind" and value is not None}
+
+
+def describe(kind: str, args: Arguments) -> str:
+    """A constraint in a few words, for reasons: `word_count(relation=at most, count=20)`."""
+    return kind + (f"({', '.join(f'{key}={value}' for key, value in args.items())})" if args else "")

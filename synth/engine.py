@@ -1,0 +1,229 @@
+"""Seeds x strategies to judged records to whole shards, with no barrier between steps or shards.
+
+The plan is a list of shards, each a list of units (one sample of one seed by one strategy). Units run as fast
+as the throttle lets their requests through; a shard is written when its last unit is done. Which records
+come out, and in which order they are stored, never depends on which came first.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Unpack
+
+import orjson
+
+from synth.errors import RequestFailed, ShareFailedError, Unusable
+from synth.prompts import Prompts
+from synth.steps import Filter, Judge, Row, Strategy
+from synth.store import read_parquet, to_table, write_parquet
+from synth.types import Ask, Message, Record, Reply, Sampling, Seed, Status, Verdict
+
+WINDOW = 2048
+"""Units under way at once: what bounds memory."""
+FAILED_AT_LEAST = 20
+"""Failed rows below which the share is not yet held against the run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One sample of one seed by one strategy. `index` tells strategies of the same name apart."""
+
+    strategy: Strategy
+    index: int
+    seed: Seed
+    sample: int
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """What a record goes through, and who answers."""
+
+    filters: Sequence[Filter]
+    judges: Sequence[Judge]
+    prompts: Prompts
+    teacher: Ask
+    judge: Ask
+
+
+@dataclass(slots=True)
+class Progress:
+    """Rows so far, of those planned."""
+
+    planned: int
+    kept: int = 0
+    rejected: int = 0
+    failed: int = 0
+
+    @property
+    def done(self) -> int:
+        """Rows whose fate is known."""
+        return self.kept + self.rejected + self.failed
+
+    def add(self, status: str, rows: int = 1) -> None:
+        """Count rows of a status."""
+        setattr(self, status, getattr(self, status) + rows)
+
+
+def plan(strategies: Sequence[Strategy], seeds: Sequence[Seed], shard_rows: int) -> list[list[Unit]]:
+    """The shards of a run, each of one unit at least and of at most `shard_rows` planned rows otherwise."""
+    shards: list[list[Unit]] = [[]]
+    rows = 0
+    for index, strategy in enumerate(strategies):
+        for seed in seeds:
+            for sample in range(strategy.samples):
+                if shards[-1] and rows + strategy.rows_per_seed > shard_rows:
+                    shards.append([])
+                    rows = 0
+                shards[-1].append(Unit(strategy, index, seed, sample))
+                rows += strategy.rows_per_seed
+    return [shard for shard in shards if shard]
+
+
+def planned_rows(units: Sequence[Unit]) -> int:
+    """Rows that these units are planned to yield."""
+    return sum(unit.strategy.rows_per_seed for unit in units)
+
+
+async def generate(
+    shards: Sequence[Sequence[Unit]], steps: Steps, folder: Path, progress: Progress, max_failed: float
+) -> list[Path]:
+    """Write every shard of the plan that is not there yet to `folder`; returns all their paths.
+
+    Raises:
+        TeacherError: no request can be answered; the shards and replies so far are kept.
+        ShareFailedError: more than `max_failed` of all planned rows failed.
+    """
+    paths = [folder / f"part-{number:05d}.parquet" for number in range(len(shards))]
+    gate = asyncio.Semaphore(WINDOW)
+
+    async def one(unit: Unit) -> list[Record]:
+        try:
+            with _Noted(unit):
+                records = await _run_unit(unit, steps)
+        finally:
+            gate.release()
+        for record in records:
+            progress.add(record.status)
+        _check_share(records, progress, max_failed)
+        return records
+
+    async def write(path: Path, tasks: Sequence[asyncio.Task[list[Record]]]) -> None:
+        records = [record for task in tasks for record in await task]
+        await asyncio.to_thread(write_parquet, path, to_table(records))
+
+    async def start(path: Path, units: Sequence[Unit], group: asyncio.TaskGroup) -> None:
+        tasks = []
+        for unit in units:
+            await gate.acquire()
+            tasks.append(group.create_task(one(unit)))
+        group.create_task(write(path, tasks))
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for path, units in zip(paths, shards, strict=True):
+                if path.is_file():
+                    for status in read_parquet(path)["status"].to_pylist():
+                        progress.add(status)
+                else:
+                    await start(path, units, group)
+    except BaseExceptionGroup as errors:
+        raise _first(errors) from None
+    return paths
+
+
+class _Noted:
+    """Names the unit in whatever goes wrong inside."""
+
+    def __init__(self, unit: Unit) -> None:
+        self.unit = unit
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is not None:
+            unit = self.unit
+            error.add_note(f"in strategy {unit.strategy.name}, seed {unit.seed.id}, sample {unit.sample}")
+
+
+def _check_share(records: Sequence[Record], progress: Progress, max_failed: float) -> None:
+    if progress.failed < FAILED_AT_LEAST or progress.failed <= max_failed * progress.planned:
+        return
+    reason = next(
+        (v.reason for record in records if record.status == "failed" and (v := record.rejection)), ""
+    )
+    raise ShareFailedError(
+        f"{progress.failed} of {progress.planned} planned rows failed, more than [run] max_failed = "
+        f"{max_failed:.1%}; mend the cause and run again: every reply so far is kept. The last: {reason}"
+    )
+
+
+def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    first = errors.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first
+
+
+async def _run_unit(unit: Unit, steps: Steps) -> list[Record]:
+    """Exactly the unit's planned rows, each kept, rejected or failed with a reason."""
+    rows: list[Row]
+    try:
+        rows = await unit.strategy.generate(unit.seed, _sampled(steps.teacher, unit.sample), steps.prompts)
+    except (Unusable, RequestFailed) as reason:
+        rows = [reason] * unit.strategy.rows_per_seed
+    planned = unit.strategy.rows_per_seed
+    if len(rows) > planned:
+        raise ValueError(
+            f"{unit.strategy.name} made {len(rows)} rows of one seed and promised at most {planned}"
+        )
+    rows += [Unusable("the teacher gave fewer rows than asked")] * (planned - len(rows))
+    return list(await asyncio.gather(*(_finish(unit, n, row, steps) for n, row in enumerate(rows))))
+
+
+def _sampled(ask: Ask, sample: int) -> Ask:
+    async def sampled(messages: Sequence[Message], /, **sampling: Unpack[Sampling]) -> Reply:
+        return await ask(messages, **({"sample": sample} | sampling))
+
+    return sampled if sample else ask
+
+
+async def _finish(unit: Unit, number: int, row: Row, steps: Steps) -> Record:
+    name = unit.strategy.name
+    if not isinstance(row, Record):
+        status: Status = "failed" if isinstance(row, RequestFailed) else "rejected"
+        empty = Record(
+            messages=(), seed_id=unit.seed.id, status=status, verdicts=(Verdict(name, False, None, str(row)),)
+        )
+        return _identified(unit, number, empty)
+    record = _identified(unit, number, row)
+    return await judged(record, steps)
+
+
+def _identified(unit: Unit, number: int, record: Record) -> Record:
+    content = [unit.strategy.name, unit.index, unit.seed.id, unit.sample, number, list(record.messages)]
+    digest = hashlib.sha256(orjson.dumps(content)).hexdigest()
+    return replace(
+        record, id=digest[:16], strategy=unit.strategy.name, seed_id=unit.seed.id, sample=unit.sample
+    )
+
+
+async def judged(record: Record, steps: Steps) -> Record:
+    """The record with the verdicts of all filters, then judges, up to the first rejection."""
+    verdicts: list[Verdict] = []
+    for check in steps.filters:
+        verdicts.append(replace(check.check(record), by=check.name))
+        if not verdicts[-1].keep:
+            return replace(record, verdicts=tuple(verdicts), status="rejected")
+    for judge in steps.judges:
+        try:
+            verdict = await judge.judge(record, steps.judge, steps.prompts)
+        except Unusable as reason:
+            verdict = Verdict(judge.name, False, None, str(reason))
+        except RequestFailed as reason:
+            verdicts.append(Verdict(judge.name, False, None, str(reason)))
+            return replace(record, verdicts=tuple(verdicts), status="failed")
+        verdicts.append(replace(verdict, by=judge.name))
+        if not verdict.keep:
+            return replace(record, verdicts=tuple(verdicts), status="rejected")
+    return replace(record, verdicts=tuple(verdicts), status="kept")

@@ -1,0 +1,37 @@
+"""`exact`: rows whose normalised text repeats an earlier row's."""
+
+import unicodedata
+from collections.abc import Iterable, Iterator
+from hashlib import blake2b
+from typing import Literal
+
+from pyarrow import RecordBatch
+
+from synth.steps import Selection, Selector
+from synth.types import Verdict
+
+
+def normalise(text: str) -> str:
+    """Text in NFKC and lower case, punctuation and white space folded to single spaces."""
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    return " ".join("".join(c if c.isalnum() else " " for c in folded).split()) or folded.strip()
+
+
+class Exact(Selector):
+    """Keeps the first row (by id) of those that say the same."""
+
+    on: Literal["question", "conversation"] = "conversation"
+    """Compare all turns, or all but the last."""
+
+    def select(self, rows: Iterable[RecordBatch]) -> Iterator[Selection]:
+        """16 bytes of hash and the id are held for each kept row."""
+        seen: dict[bytes, str] = {}
+        for batch in rows:
+            for row in batch.to_pylist():
+                turns = row["messages"] if self.on == "conversation" else row["messages"][:-1]
+                text = "\0".join(f"{turn['role']}\0{normalise(turn['content'])}" for turn in turns)
+                first = seen.setdefault(blake2b(text.encode(), digest_size=16).digest(), row["id"])
+                if first == row["id"]:
+                    yield Selection(Verdict(self.name, True))
+                else:
+                    yield Selection(Verdict(self.name, False, 1.0, "repeats another row"), first)

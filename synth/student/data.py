@@ -1,0 +1,217 @@
+"""Kept rows to tokens: the tokenizer's own chat template, and labels on what the assistant says alone.
+
+Trained are each assistant turn's content and the token that ends the turn, so that the student learns to
+stop. Not trained are the prompt, the generation prompt, and what a template puts behind the end of a turn
+(ChatML's newline). Nothing here knows a template: spans are found by rendering a conversation up to each
+answer with `add_generation_prompt=True`, which is what a server sends to the model.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jinja2 import TemplateError
+
+from synth.errors import DataError, TrainError
+from synth.types import Message
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+IGNORED = -100
+"""The label of a token that is not trained (PyTorch's `ignore_index`)."""
+SCHEMA = pa.schema(
+    [("id", pa.string()), ("input_ids", pa.list_(pa.int32())), ("labels", pa.list_(pa.int32()))]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """A tokenized dataset. `table` has `id`, `input_ids` and `labels`, one row a conversation.
+
+    `left_out` counts the rows that were longer than `max_length`; `tokens` and `trained` count the tokens of
+    the rest, all of them and those with a label; `ends` holds the ids of the tokens that end a turn.
+    """
+
+    table: pa.Table
+    left_out: int
+    tokens: int
+    trained: int
+    ends: frozenset[int]
+
+
+def files(folder: Path, split: str) -> list[Path]:
+    """The Parquet files of a split (`train` or `validation`), in order; none where there are none."""
+    return sorted(folder.glob(f"{split}-*.parquet"))
+
+
+def digest(folder: Path) -> dict[str, dict[str, Any]]:
+    """`{file name: {"rows": n, "sha256": hex}}` of every split's files, for the manifest.
+
+    Raises:
+        DataError: there is no `train-*.parquet`, or a file is no Parquet.
+    """
+    found = [*files(folder, "train"), *files(folder, "validation")]
+    if not files(folder, "train"):
+        raise DataError(folder, "holds no train-*.parquet; curate first")
+    out: dict[str, dict[str, Any]] = {}
+    for file in found:
+        try:
+            rows = pq.read_metadata(file).num_rows
+        except (OSError, pa.ArrowInvalid) as error:
+            raise DataError(file, f"is no readable Parquet file ({error}); curate again") from error
+        with file.open("rb") as stream:
+            out[file.name] = {"rows": rows, "sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
+    return out
+
+
+def read(paths: Sequence[Path]) -> Iterator[tuple[str, list[Message]]]:
+    """`(id, messages)` of each row, in file order.
+
+    Raises:
+        DataError: a file is no Parquet or lacks the columns `id` and `messages`.
+    """
+    for path in paths:
+        try:
+            with pq.ParquetFile(path) as parquet:
+                if missing := {"id", "messages"} - set(parquet.schema_arrow.names):
+                    raise DataError(path, f"lacks the column {', '.join(sorted(missing))}; curate again")
+                for batch in parquet.iter_batches(1024, columns=["id", "messages"]):
+                    for row in batch.to_pylist():
+                        yield row["id"], row["messages"]
+        except (OSError, pa.ArrowInvalid) as error:
+            raise DataError(path, f"is no readable Parquet file ({error}); curate again") from error
+
+
+def tokenize(tokenizer: "PreTrainedTokenizerBase", paths: Sequence[Path], max_length: int) -> Tokens:
+    """Tokenize every row of `paths`. A row of more than `max_length` tokens is left out, never cut.
+
+    Args:
+        tokenizer: a fast transformers tokenizer with a chat template.
+        paths: Parquet files with `id` and `messages`.
+        max_length: tokens, prompt and answers together.
+
+    Raises:
+        DataError: a file can't be read.
+        TrainError: `encode` refuses a row, or the tokenizer can't say where its tokens are.
+    """
+    check(tokenizer)
+    batches, rows = [], []
+    left_out = tokens = trained = 0
+    ends: set[int] = set()
+    for row_id, messages in read(paths):
+        try:
+            ids, labels = encode(tokenizer, messages)
+        except TrainError as error:
+            raise TrainError(f"row {row_id}: {error}") from error
+        if len(ids) > max_length:
+            left_out += 1
+            continue
+        tokens += len(ids)
+        trained += sum(label != IGNORED for label in labels)
+        ends |= {
+            label for label, after in zip(labels, [*labels[1:], IGNORED], strict=True) if after == IGNORED
+        } - {IGNORED}
+        rows.append({"id": row_id, "input_ids": ids, "labels": labels})
+        if len(rows) == 1024:
+            batches.append(pa.RecordBatch.from_pylist(rows, SCHEMA))
+            rows = []
+    batches.append(pa.RecordBatch.from_pylist(rows, SCHEMA))
+    return Tokens(pa.Table.from_batches(batches, SCHEMA), left_out, tokens, trained, frozenset(ends))
+
+
+def check(tokenizer: "PreTrainedTokenizerBase") -> None:
+    """Refuse a tokenizer that can't make training data.
+
+    Raises:
+        TrainError: it has no chat template, or is not a fast one and so knows no token positions.
+    """
+    if not tokenizer.chat_template:
+        raise TrainError(
+            f"the tokenizer of {tokenizer.name_or_path} has no chat template, so a conversation can't be "
+            "turned into tokens; train an instruction-tuned model, or put a chat_template.jinja beside it"
+        )
+    if not tokenizer.is_fast:
+        raise TrainError(
+            f"the tokenizer of {tokenizer.name_or_path} has no tokenizer.json; convert it to a fast tokenizer"
+        )
+
+
+def encode(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message]) -> tuple[list[int], list[int]]:
+    """`(input_ids, labels)` of one conversation; a label is the token's id where it is trained, else -100.
+
+    Raises:
+        TrainError: there is no assistant turn; the template refuses the turns; the tokens of a prompt are
+            not the beginning of the tokens of the conversation, so that training would see another prompt
+            than serving does; the template rewrites an answer, or ends it with no special token.
+    """
+    text = _render(tokenizer, messages, prompt=False)
+    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+    ids: list[int] = encoded["input_ids"]
+    labels = [IGNORED] * len(ids)
+    special = {token_id for token_id, token in tokenizer.added_tokens_decoder.items() if token.special}
+    special |= set(tokenizer.all_special_ids)
+    turns = [index for index, turn in enumerate(messages) if turn["role"] == "assistant"]
+    if not turns:
+        raise TrainError("has no assistant turn to train on")
+    for turn in turns:
+        prompt = _render(tokenizer, messages[:turn], prompt=True)
+        prompt_ids = tokenizer(prompt, add_special_tokens=False, verbose=False)["input_ids"]
+        start = len(prompt_ids)
+        if not text.startswith(prompt) or ids[:start] != prompt_ids:
+            raise TrainError(
+                f"turn {turn}: the chat template's generation prompt is not how it begins the answer "
+                f"(the prompt ends with {prompt[-40:]!r}), so training and serving would differ"
+            )
+        content = messages[turn]["content"].strip()
+        found = text.find(content, len(prompt))
+        if found < 0:
+            raise TrainError(f"turn {turn}: the chat template rewrites the answer {content[:40]!r}")
+        after = found + len(content)
+        offsets = encoded["offset_mapping"]
+        end = next((i for i in range(start, len(ids)) if ids[i] in special and offsets[i][0] >= after), None)
+        if end is None:
+            raise TrainError(
+                f"turn {turn}: the chat template puts no special token behind the answer, so a student "
+                "could not learn to stop"
+            )
+        labels[start : end + 1] = ids[start : end + 1]
+    return ids, labels
+
+
+def preview(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message]) -> str:
+    """The conversation as the student reads it, with what is trained between ⟦ and ⟧.
+
+    Raises:
+        TrainError: as `encode`.
+    """
+    check(tokenizer)
+    ids, labels = encode(tokenizer, messages)
+    return "".join(
+        f"⟦{text}⟧" if trained else text for trained, text in _runs(tokenizer, ids, labels) if text
+    )
+
+
+def _runs(
+    tokenizer: "PreTrainedTokenizerBase", ids: Sequence[int], labels: Sequence[int]
+) -> Iterator[tuple[bool, str]]:
+    """Decoded stretches of equal label state, with whether they are trained."""
+    start = 0
+    for i in range(1, len(ids) + 1):
+        if i == len(ids) or (labels[i] == IGNORED) != (labels[start] == IGNORED):
+            yield labels[start] != IGNORED, tokenizer.decode(ids[start:i], skip_special_tokens=False)
+            start = i
+
+
+def _render(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message], *, prompt: bool) -> str:
+    turns: list[Mapping[str, str]] = [dict(turn) for turn in messages]  # type: ignore[arg-type]
+    try:
+        text: str = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=prompt)
+    except (TemplateError, IndexError, ValueError) as error:
+        roles = ", ".join(turn["role"] for turn in messages) or "none"
+        raise TrainError(f"the chat template refuses the turns ({roles}): {error}") from error
+    return text

@@ -1,0 +1,445 @@
+"""LoRA fine-tuning of the student on the kept rows, through TRL's SFTTrainer and PEFT.
+
+LoRA (Hu et al. 2021, arXiv:2106.09685) on every linear layer but the head. The rows come tokenized from
+`student.data`, so TRL prepares, cuts and drops nothing; the loss is the mean over all trained tokens of an
+optimizer step. A run that was killed goes on from its last complete checkpoint with the same losses.
+`out/manifest.json` is written last: where it is, the student is whole.
+"""
+
+import hashlib
+import logging
+import math
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from synth.errors import TrainError
+from synth.recipe import Train
+from synth.student.data import IGNORED, Tokens, digest, files, tokenize
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
+    from trl import SFTTrainer
+
+MICRO_BATCH = 8
+"""Rows of one forward pass; a larger `batch_size` is cut into equal parts of at most this many."""
+CHECKPOINTING_ABOVE = 1_000_000_000
+"""Parameters from which activations are recomputed to save memory; below, that only costs time."""
+VERSIONS = ("torch", "transformers", "trl", "peft")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainStep:
+    """One optimizer step. `loss` is in nats a trained token; tokens a second are over this session, prompts
+    included, padding not."""
+
+    step: int
+    steps: int
+    loss: float
+    tokens_per_second: float
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What a training run did. Losses are in nats a trained token.
+
+    `tokens` and `trained_tokens` count one epoch: all tokens, and those with a loss. `first_loss` and
+    `final_loss` are means over the first and the last tenth of the steps. `seconds` adds up the time in
+    training steps of all sessions. The validation losses, of the base model and of the student, are there
+    where the data folder has `validation-*.parquet`.
+    """
+
+    rows: int
+    left_out_rows: int
+    tokens: int
+    trained_tokens: int
+    steps: int
+    first_loss: float
+    final_loss: float
+    seconds: float
+    tokens_per_second: float
+    base_validation_loss: float | None = None
+    validation_loss: float | None = None
+
+
+def train(
+    config: Train, model: Path, data: Path, out: Path, *, on_step: Callable[[TrainStep], None]
+) -> Trained:
+    """Fine-tune `model` on `data/train-*.parquet` into `out`, or take up what is already there.
+
+    `out` gets the merged model in bfloat16 with its tokenizer, chat template and generation config (loadable
+    by transformers and vLLM), `adapter/`, `README.md` and `manifest.json`. While it trains, `checkpoints/`
+    holds the last two checkpoints; it is deleted at the end. A checkpoint or a finished student of another
+    config, dataset or base model is deleted, one of the same is used.
+
+    Raises:
+        DataError: the dataset can't be read.
+        TrainError: `model` is no model folder; a row can't be tokenized; no row is short enough; the loss is
+            not finite.
+    """
+    if not (model / "config.json").is_file():
+        raise TrainError(f"{model} is no model folder: it has no config.json")
+    identity: dict[str, Any] = {
+        "base": {"name": model.name, "files": _base_files(model)},
+        "dataset": {"files": digest(data)},
+        "config": config.model_dump(mode="json"),
+    }
+    identity["dataset"]["sha256"] = _hash(identity["dataset"]["files"])
+    key = _hash(identity)
+    manifest = out / "manifest.json"
+    if (done := _read_json(manifest)) and done.get("key") == key:
+        return Trained(**done["trained"])
+    checkpoints = out / "checkpoints"
+    if (_read_json(checkpoints / "run.json") or {}).get("key") != key:
+        shutil.rmtree(out, ignore_errors=True)
+        checkpoints.mkdir(parents=True)
+        (checkpoints / "run.json").write_bytes(orjson.dumps({"key": key}))
+    with _quiet():
+        trained, losses = _train(config, model, data, out, on_step)
+    versions = {name: version(name) for name in VERSIONS}
+    report = {"key": key, **identity, "versions": versions, "trained": asdict(trained), "losses": losses}
+    (out / "README.md").write_text(_card(report), encoding="utf-8")
+    part = out / "manifest.json.part"
+    part.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2))
+    part.replace(manifest)
+    shutil.rmtree(checkpoints)
+    return trained
+
+
+def _train(
+    config: Train, model: Path, data: Path, out: Path, on_step: Callable[[TrainStep], None]
+) -> tuple[Trained, list[float]]:
+    """Train, measure, and put everything but the manifest and the card into `out`."""
+    from datasets import Dataset
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    tokens = tokenize(tokenizer, files(data, "train"), config.max_length)
+    if not tokens.table.num_rows:
+        raise TrainError(
+            f"{data}: none of its {tokens.left_out} rows has at most {config.max_length} tokens; "
+            "raise [train] max_length"
+        )
+    held_out = tokenize(tokenizer, files(data, "validation"), config.max_length)
+    trainer = _trainer(config, _load(model), tokenizer, Dataset(tokens.table), out / "checkpoints")
+    trainer.add_callback(_progress(on_step))
+    checkpoint = _last_complete(out / "checkpoints")
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    log = [entry for entry in trainer.state.log_history if "loss" in entry]
+    losses = [float(entry["loss"]) for entry in log]
+    before = after = None
+    if held_out.table.num_rows:
+        after = _loss(trainer.model, held_out)
+        with trainer.model.disable_adapter():
+            before = _loss(trainer.model, held_out)
+    tenth = max(1, len(losses) // 10)
+    _publish(trainer, tokenizer, tokens.ends, out)
+    return Trained(
+        rows=tokens.table.num_rows,
+        left_out_rows=tokens.left_out,
+        tokens=tokens.tokens,
+        trained_tokens=tokens.trained,
+        steps=trainer.state.global_step,
+        first_loss=sum(losses[:tenth]) / tenth,
+        final_loss=sum(losses[-tenth:]) / tenth,
+        seconds=log[-1]["seconds"],
+        tokens_per_second=trainer.state.num_input_tokens_seen / log[-1]["seconds"],
+        base_validation_loss=before,
+        validation_loss=after,
+    ), losses
+
+
+def _load(model: Path) -> "PreTrainedModel":
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    if torch.cuda.device_count() > 1:
+        raise TrainError(
+            f"{torch.cuda.device_count()} GPUs are visible and training uses one; set CUDA_VISIBLE_DEVICES=0"
+        )
+    return AutoModelForCausalLM.from_pretrained(model, dtype=torch.bfloat16)
+
+
+def _trainer(
+    config: Train,
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    rows: Any,  # noqa: ANN401 (a datasets.Dataset)
+    folder: Path,
+) -> "SFTTrainer":
+    """The trainer, silent and offline. Base weights bfloat16, adapter float32, forward pass in bfloat16."""
+    import torch
+    from peft import LoraConfig
+    from transformers import PrinterCallback
+    from trl import SFTConfig
+
+    parts = next(
+        n
+        for n in range(1, config.batch_size + 1)
+        if config.batch_size / n <= MICRO_BATCH and config.batch_size % n == 0
+    )
+    arguments = SFTConfig(
+        output_dir=str(folder),
+        num_train_epochs=config.epochs,
+        learning_rate=config.learning_rate,
+        per_device_train_batch_size=config.batch_size // parts,
+        gradient_accumulation_steps=parts,
+        lr_scheduler_type="constant_with_warmup" if config.schedule == "constant" else config.schedule,
+        warmup_steps=config.warmup,
+        weight_decay=config.weight_decay,
+        seed=config.seed,
+        data_seed=config.seed,
+        bf16=True,
+        use_cpu=not torch.cuda.is_available(),
+        gradient_checkpointing=model.num_parameters() > CHECKPOINTING_ABOVE,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        max_length=None,
+        save_strategy="steps",
+        save_steps=config.save_steps,
+        save_total_limit=2,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        include_num_input_tokens_seen="non_padding",
+        disable_tqdm=True,
+        report_to="none",
+    )
+    lora = LoraConfig(
+        task_type="CAUSAL_LM",
+        r=config.lora_rank,
+        lora_alpha=config.lora_alpha,
+        lora_dropout=0.0,
+        target_modules="all-linear",
+    )
+    trainer = _trainer_class()(
+        model=model,
+        args=arguments,
+        train_dataset=rows.select_columns(["input_ids", "labels"]),
+        processing_class=tokenizer,
+        data_collator=_collate,
+        peft_config=lora,
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def _trainer_class() -> type["SFTTrainer"]:
+    from trl import SFTTrainer
+
+    class AnswerHeadTrainer(SFTTrainer):
+        """SFTTrainer that, without a GPU, runs the head on the trained positions alone.
+
+        TRL's own head skips the prompt only where Triton runs; on a CPU it scores every position.
+        """
+
+        def compute_loss(
+            self,
+            model: "torch.nn.Module",
+            inputs: Mapping[str, "torch.Tensor"],
+            return_outputs: bool = False,
+            num_items_in_batch: "torch.Tensor | None" = None,
+        ) -> Any:  # noqa: ANN401
+            if inputs["input_ids"].is_cuda or return_outputs:
+                return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+            total, count = answer_nll(model, inputs)
+            return total / (count if num_items_in_batch is None else num_items_in_batch)
+
+    return AnswerHeadTrainer
+
+
+def answer_nll(model: "torch.nn.Module", inputs: Mapping[str, "torch.Tensor"]) -> tuple["torch.Tensor", int]:
+    """Negative log-likelihood of the trained tokens of a batch, summed (nats, float32), and their number.
+
+    A hook hands the output head the positions that have a label and no others, so whatever a model does
+    behind its head (soft-capping, scaling) stays its own. `inputs` are (batch, length).
+    """
+    import torch
+
+    labels = inputs["labels"]
+    wanted = torch.zeros_like(labels, dtype=torch.bool)
+    wanted[:, :-1] = labels[:, 1:] != IGNORED
+    hook = model.get_output_embeddings().register_forward_pre_hook(  # type: ignore[operator]
+        lambda _, arguments: (arguments[0][wanted],)
+    )
+    try:
+        logits = model(
+            input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False
+        ).logits
+    finally:
+        hook.remove()
+    targets = labels[:, 1:][wanted[:, :-1]]
+    return torch.nn.functional.cross_entropy(logits.float(), targets, reduction="sum"), len(targets)
+
+
+def _collate(rows: Sequence[Mapping[str, Sequence[int]]]) -> dict[str, "torch.Tensor"]:
+    """Pad on the right to the longest row. The attention mask comes from lengths: padding may equal eos."""
+    import torch
+
+    width = max(len(row["input_ids"]) for row in rows)
+
+    def pad(values: Sequence[int], filler: int) -> list[int]:
+        return [*values, *[filler] * (width - len(values))]
+
+    return {
+        "input_ids": torch.tensor([pad(row["input_ids"], 0) for row in rows]),
+        "labels": torch.tensor([pad(row["labels"], IGNORED) for row in rows]),
+        "attention_mask": torch.tensor([pad([1] * len(row["input_ids"]), 0) for row in rows]),
+    }
+
+
+def _loss(model: "torch.nn.Module", tokens: Tokens) -> float:
+    """Mean loss over all trained tokens, in nats."""
+    import torch
+
+    model.eval()
+    device = next(model.parameters()).device
+    total, count = 0.0, 0
+    with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
+        for batch in tokens.table.to_batches(max_chunksize=MICRO_BATCH):
+            inputs = {name: tensor.to(device) for name, tensor in _collate(batch.to_pylist()).items()}
+            nll, number = answer_nll(model, inputs)
+            total, count = total + nll.item(), count + number
+    return total / count
+
+
+def _progress(on_step: Callable[[TrainStep], None]) -> "TrainerCallback":
+    """Reports each optimizer step, stops at a loss that is not finite, and keeps time across sessions."""
+    from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+    class Progress(TrainerCallback):
+        def on_train_begin(
+            self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
+        ) -> None:
+            self.begun = time.perf_counter()
+            self.before = state.log_history[-1]["seconds"] if state.log_history else 0.0
+            self.tokens = state.num_input_tokens_seen
+
+        def on_log(
+            self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
+        ) -> None:
+            entry = state.log_history[-1]
+            if "loss" not in entry:
+                return
+            seconds = time.perf_counter() - self.begun
+            entry["seconds"] = self.before + seconds
+            for name in ("loss", "grad_norm"):
+                if not math.isfinite(entry[name]):
+                    raise TrainError(
+                        f"step {state.global_step}: {name} is {entry[name]}; lower [train] learning_rate"
+                    )
+            speed = (state.num_input_tokens_seen - self.tokens) / seconds
+            on_step(TrainStep(state.global_step, state.max_steps, entry["loss"], speed))
+
+    return Progress()
+
+
+def _last_complete(folder: Path) -> Path | None:
+    """The newest checkpoint whose last file was written; newer ones, cut off while saving, are deleted."""
+    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    for path in reversed(found):
+        if _read_json(path / "trainer_state.json"):
+            return path
+        shutil.rmtree(path)
+    return None
+
+
+def _publish(
+    trainer: "SFTTrainer", tokenizer: "PreTrainedTokenizerBase", ends: frozenset[int], out: Path
+) -> None:
+    """Save the adapter, merge it, save the model beside it, and move both into `out` when they are whole."""
+    import torch
+
+    fresh = out.with_name(f"{out.name}.part")
+    shutil.rmtree(fresh, ignore_errors=True)
+    trainer.model.save_pretrained(fresh / "adapter")
+    (fresh / "adapter" / "README.md").unlink(missing_ok=True)
+    merged = trainer.model.merge_and_unload().to(torch.bfloat16)
+    merged.config.use_cache = True
+    known = merged.generation_config.eos_token_id
+    stops = {known} if isinstance(known, int) else set(known or ())
+    merged.generation_config.eos_token_id = (
+        sorted(stops | ends) if len(stops | ends) > 1 else min(stops | ends)
+    )
+    merged.save_pretrained(fresh)
+    tokenizer.save_pretrained(fresh)
+    for path in fresh.iterdir():
+        target = out / path.name
+        if target.is_dir():
+            shutil.rmtree(target)
+        path.replace(target)
+    fresh.rmdir()
+
+
+def _card(report: Mapping[str, Any]) -> str:
+    """A short model card in Markdown."""
+    trained, config, dataset = report["trained"], report["config"], report["dataset"]
+    validation = (
+        f"\nOn held-out rows: {trained['base_validation_loss']:.3f} before, {trained['validation_loss']:.3f} "
+        "after (nats a trained token).\n"
+        if trained["validation_loss"] is not None
+        else ""
+    )
+    return f"""---
+library_name: transformers
+tags: [synth, sft, lora]
+---
+# {report["base"]["name"]}, fine-tuned on synthetic rows
+
+{report["base"]["name"]} with LoRA (rank {config["lora_rank"]}, alpha {config["lora_alpha"]}) merged in,
+trained by TRL's SFTTrainer on {trained["rows"]} rows ({trained["left_out_rows"]} longer than
+{config["max_length"]} tokens were left out), {trained["trained_tokens"]} trained tokens an epoch,
+{config["epochs"]:g} epochs, {trained["steps"]} steps of {config["batch_size"]} rows, learning rate
+{config["learning_rate"]:g}. The loss is on what the assistant says and on the end of its turn.
+
+Training loss: {trained["first_loss"]:.3f} over the first tenth of the steps, {trained["final_loss"]:.3f} over the
+last (nats a trained token).
+{validation}
+Dataset sha256: `{dataset["sha256"]}`. Every file, version and setting is in `manifest.json`; `adapter/` holds
+the adapter alone.
+"""
+
+
+def _base_files(model: Path) -> dict[str, str]:
+    """The sha256 of every file that decides the base model."""
+    out = {}
+    for pattern in ("*.safetensors", "*.json", "*.jinja"):
+        for path in sorted(model.glob(pattern)):
+            with path.open("rb") as stream:
+                out[path.name] = hashlib.file_digest(stream, "sha256").hexdigest()
+    return out
+
+
+def _hash(value: object) -> str:
+    return hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    """The object in a file; None where there is none, or the file was cut off."""
+    try:
+        value = orjson.loads(path.read_bytes())
+    except (FileNotFoundError, orjson.JSONDecodeError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No bars and no chatter from transformers inside; its settings are put back afterwards."""
+    from transformers.utils import logging as chatter
+
+    level, bars = chatter.get_verbosity(), chatter.is_progress_bar_enabled()
+    chatter.set_verbosity(logging.ERROR)
+    chatter.disable_progress_bar()
+    try:
+        yield
+    finally:
+        chatter.set_verbosity(level)
+        if bars:
+            chatter.enable_progress_bar()
