@@ -99,8 +99,8 @@ def _forbidden_words(text: str, args: Arguments) -> bool:
 
 
 def _mentions(text: str, args: Arguments) -> bool:
-    """At least one of the words, also as the start of a longer one (tulip, tulips): a cheap check of the topic."""
-    return any(re.search(rf"(?<!\w){re.escape(_fold(word))}", _fold(text)) for word in args["words"])
+    """At least one of the words, or its plural in -s or -es: a cheap check that the topic is met."""
+    return any(_has_word(text, word + plural) for word in args["words"] for plural in ("", "s", "es"))
 
 
 def _word_count(text: str, args: Arguments) -> bool:
@@ -112,7 +112,7 @@ def _sentence_count(text: str, args: Arguments) -> bool:
 
 
 def _paragraph_count(text: str, args: Arguments) -> bool:
-    return sum(bool(words(part)) for part in re.split(r"\n\s*\n", text)) == args["count"]
+    return len([part for part in re.split(r"\n\s*\n", text) if words(part)]) == int(args["count"])
 
 
 def _placeholder_count(text: str, args: Arguments) -> bool:
@@ -144,7 +144,7 @@ def _json_format(text: str, args: Arguments) -> bool:
 def _highlight_count(text: str, args: Arguments) -> bool:
     """At least `count` parts in *single* or **double** asterisks on one line; bullets are none."""
     found = re.findall(r"(?<!\*)(\*{1,2})(?![\s*])([^*\n]+)(?<!\s)\1(?!\*)", text)
-    return sum(bool(words(part)) for _, part in found) >= args["count"]
+    return len([part for _, part in found if words(part)]) >= int(args["count"])
 
 
 def _two_responses(text: str, _: Arguments) -> bool:
@@ -247,7 +247,7 @@ def check(answer: str, constraints: Sequence[Mapping[str, JSON]]) -> tuple[bool,
 
 
 def split(constraint: Mapping[str, JSON]) -> tuple[str, dict[str, JSON]]:
-    """A flat constraint as its kind and its arguments; null arguments, as Parquet fills them in, are dropped."""
+    """A flat constraint as its kind and its arguments; null arguments, as Parquet fills in, are dropped."""
     kind = constraint.get("kind")
     if not isinstance(kind, str):
         raise ValueError(f'a constraint must have the key "kind", but it is {dict(constraint)!r}')

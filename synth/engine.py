@@ -101,7 +101,7 @@ async def generate(
     async def one(unit: Unit) -> list[Record]:
         try:
             with _Noted(unit):
-                records = await _run_unit(unit, steps)
+                records = await run_unit(unit, steps)
         finally:
             gate.release()
         for record in records:
@@ -165,7 +165,7 @@ def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
     return _first(first) if isinstance(first, BaseExceptionGroup) else first
 
 
-async def _run_unit(unit: Unit, steps: Steps) -> list[Record]:
+async def run_unit(unit: Unit, steps: Steps) -> list[Record]:
     """Exactly the unit's planned rows, each kept, rejected or failed with a reason."""
     rows: list[Row]
     try:

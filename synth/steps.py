@@ -41,7 +41,11 @@ class Step(BaseModel):
         """The prompt files that this step reads."""
         return [str(value) for key in self.prompts_used if (value := getattr(self, key)) is not None]
 
-    def missing(self, fields: Iterable[str]) -> str:
+    def given(self, fields: frozenset[str]) -> dict[str, frozenset[str]]:
+        """The variables that each of its prompt files is given, where seeds have these `fields`."""
+        return dict.fromkeys(self.prompt_names(), fields)
+
+    def missing(self, fields: frozenset[str]) -> str:
         """What this step needs of the seeds and doesn't find among `fields`; "" where nothing lacks."""
         return ""
 

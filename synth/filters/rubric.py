@@ -29,6 +29,10 @@ class Rubric(Judge):
     threshold: float = 4
     max_tokens: int = Field(default=120, gt=0)
 
+    def given(self, fields: frozenset[str]) -> dict[str, frozenset[str]]:
+        """What `judge` fills in."""
+        return {self.prompt: frozenset({"question", "answer", "criteria", "lowest", "highest"})}
+
     async def judge(self, record: Record, ask: Ask, prompts: Prompts) -> Verdict:
         """Score: the judge's, on its scale."""
         fields = {

@@ -129,9 +129,7 @@ def why_failed(log: Path) -> str:
     return f"vLLM: {reason}; its log: {log}"
 
 
-async def _wait_until_ready(
-    process: subprocess.Popen[bytes], served: Served, say: Callable[[str], None]
-) -> None:
+async def _wait_until_ready(served: Served, say: Callable[[str], None]) -> None:
     loop = asyncio.get_running_loop()
     start = said = loop.time()
     say(f"vLLM: starting {served.model}; its log: {served.log}")

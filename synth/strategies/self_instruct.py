@@ -6,7 +6,7 @@ kind, then answered one by one. A row is one new instruction with its answer.
 
 import asyncio
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import ClassVar
 
 from pydantic import Field
@@ -42,14 +42,14 @@ class SelfInstruct(Strategy):
         """`per_seed`."""
         return self.per_seed
 
-    def variables(self) -> Mapping[str, frozenset[str]]:
-        """What this strategy gives each of its prompt files."""
+    def given(self, fields: frozenset[str]) -> dict[str, frozenset[str]]:
+        """Not the seed's fields: the numbered examples, then one instruction."""
         return {
             self.prompt: frozenset({"examples", "first", "last"}),
             self.answer_prompt: frozenset({"instruction"}),
         }
 
-    def missing(self, fields: Iterable[str]) -> str:
+    def missing(self, fields: frozenset[str]) -> str:
         """Seeds must be samples."""
         return "" if "examples" in fields else "needs seeds with `examples`; set [seeds] sample = 8"
 

@@ -6,7 +6,6 @@ optimizer step. A run that was killed goes on from its last complete checkpoint 
 `out/manifest.json` is written last: where it is, the student is whole.
 """
 
-import hashlib
 import logging
 import math
 import shutil
@@ -22,6 +21,7 @@ import orjson
 
 from synth.errors import TrainError
 from synth.recipe import Train
+from synth.student.checkpoint import base_files, card, digest_of, last_complete, publish, read_json
 from synth.student.data import IGNORED, Tokens, digest, files, tokenize
 
 if TYPE_CHECKING:
@@ -88,17 +88,17 @@ def train(
     if not (model / "config.json").is_file():
         raise TrainError(f"{model} is no model folder: it has no config.json")
     identity: dict[str, Any] = {
-        "base": {"name": model.name, "files": _base_files(model)},
+        "base": {"name": model.name, "files": base_files(model)},
         "dataset": {"files": digest(data)},
         "config": config.model_dump(mode="json"),
     }
-    identity["dataset"]["sha256"] = _hash(identity["dataset"]["files"])
-    key = _hash(identity)
+    identity["dataset"]["sha256"] = digest_of(identity["dataset"]["files"])
+    key = digest_of(identity)
     manifest = out / "manifest.json"
-    if (done := _read_json(manifest)) and done.get("key") == key:
+    if (done := read_json(manifest)) and done.get("key") == key:
         return Trained(**done["trained"])
     checkpoints = out / "checkpoints"
-    if (_read_json(checkpoints / "run.json") or {}).get("key") != key:
+    if (read_json(checkpoints / "run.json") or {}).get("key") != key:
         shutil.rmtree(out, ignore_errors=True)
         checkpoints.mkdir(parents=True)
         (checkpoints / "run.json").write_bytes(orjson.dumps({"key": key}))
@@ -106,7 +106,7 @@ def train(
         trained, losses = _train(config, model, data, out, on_step)
     versions = {name: version(name) for name in VERSIONS}
     report = {"key": key, **identity, "versions": versions, "trained": asdict(trained), "losses": losses}
-    (out / "README.md").write_text(_card(report), encoding="utf-8")
+    (out / "README.md").write_text(card(report), encoding="utf-8")
     part = out / "manifest.json.part"
     part.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2))
     part.replace(manifest)
@@ -131,7 +131,7 @@ def _train(
     held_out = tokenize(tokenizer, files(data, "validation"), config.max_length)
     trainer = _trainer(config, _load(model), tokenizer, Dataset(tokens.table), out / "checkpoints")
     trainer.add_callback(_progress(on_step))
-    checkpoint = _last_complete(out / "checkpoints")
+    checkpoint = last_complete(out / "checkpoints")
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     log = [entry for entry in trainer.state.log_history if "loss" in entry]
     losses = [float(entry["loss"]) for entry in log]
@@ -141,7 +141,7 @@ def _train(
         with trainer.model.disable_adapter():
             before = _loss(trainer.model, held_out)
     tenth = max(1, len(losses) // 10)
-    _publish(trainer, tokenizer, tokens.ends, out)
+    publish(trainer, tokenizer, tokens.ends, out)
     return Trained(
         rows=tokens.table.num_rows,
         left_out_rows=tokens.left_out,
@@ -233,7 +233,7 @@ def _trainer(
 def _trainer_class() -> type["SFTTrainer"]:
     from trl import SFTTrainer
 
-    class AnswerHeadTrainer(SFTTrainer):
+    class AnswerHeadTrainer(SFTTrainer):  # type: ignore[misc]
         """SFTTrainer that, without a GPU, runs the head on the trained positions alone.
 
         TRL's own head skips the prompt only where Triton runs; on a CPU it scores every position.
@@ -265,7 +265,7 @@ def answer_nll(model: "torch.nn.Module", inputs: Mapping[str, "torch.Tensor"]) -
     labels = inputs["labels"]
     wanted = torch.zeros_like(labels, dtype=torch.bool)
     wanted[:, :-1] = labels[:, 1:] != IGNORED
-    hook = model.get_output_embeddings().register_forward_pre_hook(  # type: ignore[operator]
+    hook = model.get_output_embeddings().register_forward_pre_hook(
         lambda _, arguments: (arguments[0][wanted],)
     )
     try:
@@ -313,7 +313,7 @@ def _progress(on_step: Callable[[TrainStep], None]) -> "TrainerCallback":
     """Reports each optimizer step, stops at a loss that is not finite, and keeps time across sessions."""
     from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-    class Progress(TrainerCallback):
+    class Progress(TrainerCallback):  # type: ignore[misc]
         def on_train_begin(
             self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
         ) -> None:
@@ -338,95 +338,6 @@ def _progress(on_step: Callable[[TrainStep], None]) -> "TrainerCallback":
             on_step(TrainStep(state.global_step, state.max_steps, entry["loss"], speed))
 
     return Progress()
-
-
-def _last_complete(folder: Path) -> Path | None:
-    """The newest checkpoint whose last file was written; newer ones, cut off while saving, are deleted."""
-    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
-    for path in reversed(found):
-        if _read_json(path / "trainer_state.json"):
-            return path
-        shutil.rmtree(path)
-    return None
-
-
-def _publish(
-    trainer: "SFTTrainer", tokenizer: "PreTrainedTokenizerBase", ends: frozenset[int], out: Path
-) -> None:
-    """Save the adapter, merge it, save the model beside it, and move both into `out` when they are whole."""
-    import torch
-
-    fresh = out.with_name(f"{out.name}.part")
-    shutil.rmtree(fresh, ignore_errors=True)
-    trainer.model.save_pretrained(fresh / "adapter")
-    (fresh / "adapter" / "README.md").unlink(missing_ok=True)
-    merged = trainer.model.merge_and_unload().to(torch.bfloat16)
-    merged.config.use_cache = True
-    known = merged.generation_config.eos_token_id
-    stops = {known} if isinstance(known, int) else set(known or ())
-    merged.generation_config.eos_token_id = (
-        sorted(stops | ends) if len(stops | ends) > 1 else min(stops | ends)
-    )
-    merged.save_pretrained(fresh)
-    tokenizer.save_pretrained(fresh)
-    for path in fresh.iterdir():
-        target = out / path.name
-        if target.is_dir():
-            shutil.rmtree(target)
-        path.replace(target)
-    fresh.rmdir()
-
-
-def _card(report: Mapping[str, Any]) -> str:
-    """A short model card in Markdown."""
-    trained, config, dataset = report["trained"], report["config"], report["dataset"]
-    validation = (
-        f"\nOn held-out rows: {trained['base_validation_loss']:.3f} before, {trained['validation_loss']:.3f} "
-        "after (nats a trained token).\n"
-        if trained["validation_loss"] is not None
-        else ""
-    )
-    return f"""---
-library_name: transformers
-tags: [synth, sft, lora]
----
-# {report["base"]["name"]}, fine-tuned on synthetic rows
-
-{report["base"]["name"]} with LoRA (rank {config["lora_rank"]}, alpha {config["lora_alpha"]}) merged in,
-trained by TRL's SFTTrainer on {trained["rows"]} rows ({trained["left_out_rows"]} longer than
-{config["max_length"]} tokens were left out), {trained["trained_tokens"]} trained tokens an epoch,
-{config["epochs"]:g} epochs, {trained["steps"]} steps of {config["batch_size"]} rows, learning rate
-{config["learning_rate"]:g}. The loss is on what the assistant says and on the end of its turn.
-
-Training loss: {trained["first_loss"]:.3f} over the first tenth of the steps, {trained["final_loss"]:.3f} over the
-last (nats a trained token).
-{validation}
-Dataset sha256: `{dataset["sha256"]}`. Every file, version and setting is in `manifest.json`; `adapter/` holds
-the adapter alone.
-"""
-
-
-def _base_files(model: Path) -> dict[str, str]:
-    """The sha256 of every file that decides the base model."""
-    out = {}
-    for pattern in ("*.safetensors", "*.json", "*.jinja"):
-        for path in sorted(model.glob(pattern)):
-            with path.open("rb") as stream:
-                out[path.name] = hashlib.file_digest(stream, "sha256").hexdigest()
-    return out
-
-
-def _hash(value: object) -> str:
-    return hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest()
-
-
-def _read_json(path: Path) -> dict[str, Any] | None:
-    """The object in a file; None where there is none, or the file was cut off."""
-    try:
-        value = orjson.loads(path.read_bytes())
-    except (FileNotFoundError, orjson.JSONDecodeError):
-        return None
-    return value if isinstance(value, dict) else None
 
 
 @contextmanager

