@@ -61,6 +61,10 @@ class Progress:
         """Rows whose fate is known."""
         return self.kept + self.rejected + self.failed
 
+    def __str__(self) -> str:
+        done = f"{self.done:,} of {self.planned:,} rows"
+        return f"{done}: {self.kept:,} kept, {self.rejected:,} rejected, {self.failed:,} failed"
+
     def add(self, status: str, rows: int = 1) -> None:
         """Count rows of a status."""
         setattr(self, status, getattr(self, status) + rows)

@@ -158,25 +158,31 @@ async def _watched(tell: Callable[[], None]) -> AsyncIterator[None]:
         tell()
 
 
-def preview(run: Run, rows: int) -> tuple[list[Record], Models, float]:
-    """The first records of a run, spread over its seeds, with the models that were asked and the seconds.
+@dataclass(frozen=True, slots=True)
+class Previewed:
+    """The first records of a run, its planned rows, and the teacher's tokens a second (0: nothing was asked)."""
 
-    The replies go into the run's journal: the run itself won't ask them again.
+    records: Sequence[Record]
+    planned: int
+    tokens_per_second: float
+
+
+def preview(run: Run, rows: int) -> Previewed:
+    """Make `rows` records, spread over the plan.
+
+    Their replies go into the run's journal: the run itself won't ask for them again.
     """
+    units = [unit for shard in engine.plan(run.recipe.generate, run.checked.seeds, 1) for unit in shard]
+    chosen = units[:: max(1, len(units) // rows)][:rows]
 
-    async def ask() -> tuple[list[Record], Models, float]:
-        units = [unit for shard in engine.plan(run.recipe.generate, run.checked.seeds, 1) for unit in shard]
-        chosen = units[:: max(1, len(units) // rows)][:rows]
+    async def ask() -> Previewed:
         with run.journal() as journal:
             async with Models(journal, run.folder / "logs", run.say) as models:
-                start = time.monotonic()
                 steps = _steps(run, models)
                 made = await asyncio.gather(*(engine.run_unit(unit, steps) for unit in chosen))
-                return (
-                    [record for records in made for record in records][:rows],
-                    models,
-                    time.monotonic() - start,
-                )
+                records = [record for unit in made for record in unit][:rows]
+                speed = models.askers["teacher"].meter.tokens_per_second
+                return Previewed(records, engine.planned_rows(units), speed)
 
     with run.dataset.lock():
         return asyncio.run(ask())
@@ -295,7 +301,7 @@ def train(run: Run, on_step: "Callable[[TrainStep], None]" = lambda _: None) -> 
 
 
 def evaluate(run: Run) -> scoring.Scores:
-    """Ask the student, its untrained base and, if named, the base with the teacher's prompt; write the scores.
+    """Ask the student, its untrained base and, if named, the base with the teacher's prompt; write scores.
 
     Raises:
         TeacherError: a model can't be served.

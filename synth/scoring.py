@@ -137,7 +137,7 @@ async def ask(plan: Plan, systems: Mapping[str, Ask]) -> Answers:
 
 
 def write(folder: Path, plan: Plan, answers: Answers) -> list[Path]:
-    """`scores.parquet`, a row for each question and system, and `scores.json`, the totals by group and kind."""
+    """`scores.parquet`, a row a question and system, and `scores.json`, the totals by group and kind."""
     table = folder / "scores.parquet"
     write_parquet(table, pa.Table.from_pylist(answers, schema=SCHEMA))
     groups: dict[tuple[str, str], Answers] = defaultdict(list)

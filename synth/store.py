@@ -239,7 +239,7 @@ class Counts:
         return dict(steps.most_common())
 
     def __str__(self) -> str:
-        """`1,200 planned = 280 kept + 900 rejected (truncated 500, constraint 400) + 20 failed (...)`."""
+        """`1,200 planned = 280 kept + 900 rejected (length 500, refusal 400) + 20 failed (template 20)`."""
         parts = [f"{self.of('kept'):,} kept"]
         for status in ("rejected", "failed"):
             steps = ", ".join(f"{by} {rows:,}" for by, rows in self.by_step(status).items())

@@ -1,0 +1,221 @@
+"""The command line.
+
+Exit codes: 0 done, 2 the recipe or a file is wrong, 3 no teacher, 4 training failed, 130 stopped by Ctrl-C.
+"""
+
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from typer.core import TyperGroup
+
+from synth import engine, pipeline, report
+from synth.errors import SynthError
+from synth.models import Models
+
+if TYPE_CHECKING:
+    from synth.student.train import TrainStep
+
+
+class Commands(TyperGroup):
+    """One line on stderr and an exit code for what a user can mend; a traceback for a bug."""
+
+    def invoke(self, ctx: typer.Context) -> object:  # type: ignore[override]
+        """Run the command that was named."""
+        try:
+            return super().invoke(ctx)
+        except SynthError as error:
+            err.print(f"synth: {error}", soft_wrap=True, markup=False)
+            sys.exit(error.exit_code)
+        except KeyboardInterrupt:
+            err.print("synth: stopped; run the same command again to go on: every reply so far is kept")
+            sys.exit(130)
+
+
+app = typer.Typer(
+    cls=Commands,
+    help="Synthetic instruction data from one recipe, and a student whose gain is measured.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+Target = Annotated[Path, typer.Argument(metavar="RECIPE|RUN", help="A recipe file, or the folder of a run.")]
+RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe file.")]
+Rows = Annotated[int | None, typer.Option("--rows", min=1, help="Use so many seeds instead of [seeds] rows.")]
+
+
+def say(text: str) -> None:
+    """A line of progress, on stderr."""
+    err.print(text, style="dim", soft_wrap=True, markup=False)
+
+
+@app.command()
+def check(recipe: RecipeFile, rows: Rows = None) -> None:
+    """Validate everything that can be validated without a teacher."""
+    run = pipeline.open_run(recipe, rows=rows)
+    checked = run.checked
+    planned = sum(map(engine.planned_rows, engine.plan(run.recipe.generate, checked.seeds, 1)))
+    out.print(f"{recipe}: good. {len(checked.seeds):,} seeds, {planned:,} rows planned", soft_wrap=True)
+    out.print(f"run folder: {report.relative(run.folder)}", soft_wrap=True)
+
+
+@app.command()
+def preview(
+    recipe: RecipeFile,
+    n: Annotated[int, typer.Option("-n", min=1, help="Records to make.")] = 5,
+    rows: Rows = None,
+) -> None:
+    """Make a few records, print them with their verdicts, and project the whole run."""
+    run = pipeline.open_run(recipe, rows=rows, say=say)
+    previewed = pipeline.preview(run, n)
+    for record in previewed.records:
+        out.print(report.record_panel(record))
+    for line in report.projection(run, previewed):
+        out.print(line, soft_wrap=True)
+
+
+@app.command()
+def run(target: Target, rows: Rows = None) -> None:
+    """Generate, curate, train and evaluate, as far as the recipe goes."""
+    opened = pipeline.open_run(target, rows=rows, say=say)
+    with _rows_shown() as shown:
+        pipeline.generate(opened, shown)
+    pipeline.curate(opened)
+    if opened.recipe.train:
+        with _steps_shown() as stepped:
+            pipeline.train(opened, stepped)
+        if opened.recipe.evaluate:
+            pipeline.evaluate(opened)
+    _close(opened)
+
+
+@app.command()
+def generate(recipe: Target, rows: Rows = None) -> None:
+    """Ask the teacher for every row that is not there yet."""
+    opened = pipeline.open_run(recipe, rows=rows, say=say)
+    with _rows_shown() as shown:
+        pipeline.generate(opened, shown)
+    _close(opened)
+
+
+@app.command()
+def curate(target: Target, rows: Rows = None) -> None:
+    """Hold the kept rows against one another, and write the training set. Asks no model."""
+    opened = pipeline.open_run(target, rows=rows, say=say)
+    pipeline.curate(opened)
+    _close(opened)
+
+
+@app.command()
+def train(target: Target, rows: Rows = None) -> None:
+    """Fine-tune the student on a run's training set."""
+    opened = pipeline.open_run(target, rows=rows, say=say)
+    with _steps_shown() as stepped:
+        pipeline.train(opened, stepped)
+    _close(opened)
+
+
+@app.command()
+def evaluate(target: Target, rows: Rows = None) -> None:
+    """Score the student beside its untrained base."""
+    opened = pipeline.open_run(target, rows=rows, say=say)
+    pipeline.evaluate(opened)
+    _close(opened)
+
+
+@app.command()
+def show(
+    target: Target,
+    rows: Rows = None,
+    records: Annotated[int, typer.Option("-n", min=0, help="Records to print.")] = 0,
+    status: Annotated[str, typer.Option(help="Which records: kept, rejected or failed.")] = "kept",
+) -> None:
+    """What became of a run's rows, by step and reason, and its scores."""
+    opened = pipeline.open_run(target, rows=rows, say=say)
+    stage = "curated" if opened.dataset.shards("curated") else "raw"
+    if opened.dataset.shards(stage):
+        out.print(report.counts_table(opened.dataset.counts(stage)))
+    left = records
+    for record in opened.dataset.scan(stage) if records else ():
+        if left and record.status == status:
+            out.print(report.record_panel(record))
+            left -= 1
+    _close(opened)
+
+
+@app.command()
+def deploy(
+    recipe: RecipeFile,
+    cron: Annotated[str | None, typer.Option(help='When to run, e.g. "0 2 * * *".')] = None,
+    interval: Annotated[int | None, typer.Option(min=1, help="Seconds between runs.")] = None,
+    rows: Rows = None,
+) -> None:
+    """Serve the pipeline on a schedule to a Prefect server (PREFECT_API_URL)."""
+    from flows import deploy as served
+
+    pipeline.open_run(recipe, rows=rows)
+    served.serve(recipe, cron=cron, interval=interval, rows=rows)
+
+
+def _close(opened: pipeline.Run) -> None:
+    for line in report.summary(opened.dataset):
+        out.print(line, soft_wrap=True, markup=False)
+
+
+def _bar(name: str) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    bar = Progress(*columns, console=err, disable=not err.is_terminal)
+    bar.add_task(name, total=None)
+    return bar
+
+
+@contextmanager
+def _rows_shown() -> Iterator[Callable[[engine.Progress, Models], None]]:
+    """A live bar on a terminal; else a line each ten seconds."""
+    said = time.monotonic()
+
+    def show(progress: engine.Progress, models: Models) -> None:
+        nonlocal said
+        text = f"generate: {progress}, {models.askers['teacher'].meter.tokens_per_second:.0f} tokens/s"
+        bar.update(bar.task_ids[0], total=progress.planned, completed=progress.done, description=text)
+        if bar.disable and time.monotonic() - said > 10:
+            said = time.monotonic()
+            say(text)
+
+    with _bar("generate") as bar:
+        yield show
+
+
+@contextmanager
+def _steps_shown() -> "Iterator[Callable[[TrainStep], None]]":
+    """A live bar on a terminal; else a line each ten steps."""
+
+    def show(step: "TrainStep") -> None:
+        at = f"train: step {step.step} of {step.steps}"
+        text = f"{at}, loss {step.loss:.3f}, {step.tokens_per_second:.0f} tokens/s"
+        bar.update(bar.task_ids[0], total=step.steps, completed=step.step, description=text)
+        if bar.disable and (step.step % 10 == 0 or step.step == step.steps):
+            say(text)
+
+    with _bar("train") as bar:
+        yield show
+
+
+def _terminate(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """The `synth` command; SIGTERM stops it as Ctrl-C does."""
+    signal.signal(signal.SIGTERM, _terminate)
+    app()
