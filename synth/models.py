@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 
 from synth.errors import RecipeError
-from synth.llm import models, server
+from synth.llm import server, weights
 from synth.llm.asker import Asker, Connect
 from synth.llm.client import Client
 from synth.llm.journal import Journal
@@ -43,7 +43,7 @@ class Models:
 
     def asker(self, name: str, role: Role, *, identity: str | None = None) -> Asker:
         """The asker of a role. `identity` stands for the model in request keys; by default its name."""
-        chosen = identity or models.identify(role.model)
+        chosen = identity or weights.identify(role.model)
         self.askers[name] = Asker(chosen, role.sampling(), self.journal, self._connect(role))
         return self.askers[name]
 
@@ -75,7 +75,7 @@ class Models:
             async with Client(role.endpoint, _api_key(role), role.model, self.say) as client:
                 yield client
             return
-        model = models.find_model(role.model, self.say)
+        model = weights.find_model(role.model, self.say)
         name = Path(role.model).name
         log = self.logs / f"vllm-{name}.log"
         serving = server.serve(model, name, log, self.say, max_model_len=role.max_model_len, flags=role.flags)

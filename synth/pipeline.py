@@ -22,7 +22,7 @@ from synth.check import Checked, check
 from synth.engine import Progress
 from synth.errors import DataError, RecipeError, TrainError
 from synth.llm.journal import Journal
-from synth.llm.models import find_model, identify
+from synth.llm.weights import find_model, identify
 from synth.models import Models, Say
 from synth.recipe import Recipe, Role, load_recipe
 from synth.steps import Selection, Selector
@@ -160,7 +160,7 @@ async def _watched(tell: Callable[[], None]) -> AsyncIterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Previewed:
-    """The first records of a run, its planned rows, and the teacher's tokens a second (0: nothing was asked)."""
+    """The first records of a run, its planned rows, and the teacher's tokens a second (0: not asked)."""
 
     records: Sequence[Record]
     planned: int

@@ -17,7 +17,6 @@ import orjson
 import pyarrow as pa
 
 from synth.errors import DataError, RequestFailed
-from synth.evaluators import stats
 from synth.prompts import Prompts
 from synth.recipe import Recipe
 from synth.selectors.exact import normalise
@@ -173,6 +172,8 @@ def _of(rows: Iterable[dict[str, Any]], key: str, value: str) -> Answers:
 
 
 def _totals(rows: Answers) -> dict[str, Any]:
+    from synth.evaluators import stats
+
     by_system = {name: of for name in SYSTEMS if (of := _of(rows, "system", name))}
     totals: dict[str, Any] = {"questions": len(by_system["base"]), "systems": {}}
     for name, of in by_system.items():
