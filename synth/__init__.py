@@ -1,0 +1,53 @@
+"""synth: synthetic instruction data whose every row says where it came from.
+
+The public names below are imported when they are first used; `import synth` itself loads nothing heavy.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from synth.llm.scripted import ScriptedTeacher
+    from synth.pipeline import curate, evaluate, generate, open_run, preview, train
+    from synth.recipe import Recipe, load_recipe
+    from synth.steps import Evaluator, Filter, Judge, Selector, Strategy
+    from synth.store import Dataset
+    from synth.types import Message, Record, Reply, Seed, Verdict
+
+_PUBLIC = {
+    "synth.llm.scripted": ("ScriptedTeacher",),
+    "synth.pipeline": ("curate", "evaluate", "generate", "open_run", "preview", "train"),
+    "synth.recipe": ("Recipe", "load_recipe"),
+    "synth.steps": ("Evaluator", "Filter", "Judge", "Selector", "Strategy"),
+    "synth.store": ("Dataset",),
+    "synth.types": ("Message", "Record", "Reply", "Seed", "Verdict"),
+}
+_MODULES = {name: module for module, names in _PUBLIC.items() for name in names}
+__all__ = [
+    "Dataset",
+    "Evaluator",
+    "Filter",
+    "Judge",
+    "Message",
+    "Recipe",
+    "Record",
+    "Reply",
+    "ScriptedTeacher",
+    "Seed",
+    "Selector",
+    "Strategy",
+    "Verdict",
+    "curate",
+    "evaluate",
+    "generate",
+    "load_recipe",
+    "open_run",
+    "preview",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module 'synth' has no attribute {name!r}")
+    return getattr(importlib.import_module(_MODULES[name]), name)
