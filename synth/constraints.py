@@ -62,7 +62,9 @@ def _no_comma(text: str, _: Arguments) -> bool:
 
 def _end_phrase(text: str, args: Arguments) -> bool:
     phrase = args["phrase"].strip()
-    return text.endswith(phrase) and bool(words(text.removesuffix(phrase)))
+    rest = text.removesuffix(phrase)
+    cut = phrase[0].isalnum() and rest[-1:].isalnum()
+    return text.endswith(phrase) and bool(words(rest)) and not cut
 
 
 def _start_phrase(text: str, args: Arguments) -> bool:
@@ -244,6 +246,19 @@ def check(answer: str, constraints: Sequence[Mapping[str, JSON]]) -> tuple[bool,
         if not satisfied(answer, kind, args):
             return False, f"unmet: {describe(kind, args)}"
     return True, ""
+
+
+def constraints_of(fields: Mapping[str, JSON]) -> list[Mapping[str, JSON]]:
+    """The constraints of a question or seed.
+
+    Raises:
+        ValueError: there is no list of at least one object under "constraints".
+    """
+    found = fields.get("constraints")
+    constraints = [c for c in found if isinstance(c, Mapping)] if isinstance(found, list | tuple) else []
+    if not isinstance(found, list | tuple) or not constraints or len(constraints) != len(found):
+        raise ValueError('needs the field "constraints", a list of {"kind": ...}; add it')
+    return constraints
 
 
 def split(constraint: Mapping[str, JSON]) -> tuple[str, dict[str, JSON]]:
