@@ -124,7 +124,8 @@ class Prompts:
         seen.add(name)
         source, path, _ = cast(FileSystemLoader, self._environment.loader).get_source(self._environment, name)
         tree = self._environment.parse(source, name, path)
-        variables = set(meta.find_undeclared_variables(tree))
+        assigned = {node.name for node in tree.find_all(nodes.Name) if node.ctx == "store"}
+        variables = meta.find_undeclared_variables(tree) - assigned
         blocks = [node.name for node in sorted(tree.find_all(nodes.Block), key=lambda node: node.lineno)]
         for other in meta.find_referenced_templates(tree):
             if other is not None and other not in seen:
