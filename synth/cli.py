@@ -182,14 +182,14 @@ def _bar(name: str) -> Progress:
 @contextmanager
 def _rows_shown() -> Iterator[Callable[[engine.Progress, Models], None]]:
     """A live bar on a terminal; else a line each ten seconds."""
-    said = time.monotonic()
+    said, done = time.monotonic(), 0
 
     def show(progress: engine.Progress, models: Models) -> None:
-        nonlocal said
+        nonlocal said, done
         text = f"generate: {progress}, {models.askers['teacher'].meter.tokens_per_second:.0f} tokens/s"
         bar.update(bar.task_ids[0], total=progress.planned, completed=progress.done, description=text)
-        if bar.disable and time.monotonic() - said > 10:
-            said = time.monotonic()
+        if bar.disable and progress.done > done and time.monotonic() - said > 10:
+            said, done = time.monotonic(), progress.done
             say(text)
 
     with _bar("generate") as bar:

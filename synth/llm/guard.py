@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 
-GRACE = 15.0
+GRACE = 3.0
 """Seconds between SIGTERM and SIGKILL."""
 
 

@@ -19,7 +19,7 @@ from synth.errors import TeacherError
 
 START_SECONDS = 900.0
 """How long a start may take: a first compilation on two cores takes about three minutes."""
-STOP_SECONDS = 25.0
+STOP_SECONDS = 10.0
 
 FAILURES = {
     "Address already in use": "the port was taken by another process; run again",
