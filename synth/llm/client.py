@@ -204,15 +204,15 @@ def _parse(body: bytes, key: str, model: str) -> Reply:
         return Reply(
             text=choice["message"].get("content") or "",
             finish_reason=choice.get("finish_reason") or "unknown",
-            prompt_tokens=usage.get("prompt_tokens", 0),
-            completion_tokens=usage.get("completion_tokens", 0),
+            prompt_tokens=usage.get("prompt_tokens") or 0,
+            completion_tokens=usage.get("completion_tokens") or 0,
             model=model,
             key=key,
             logprobs=tuple(
                 {top["token"]: top["logprob"] for top in step["top_logprobs"]} for step in logprobs
             ),
         )
-    except (orjson.JSONDecodeError, KeyError, IndexError, TypeError) as error:
+    except (orjson.JSONDecodeError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise _Retry("malformed reply") from error
 
 
