@@ -82,9 +82,8 @@ def open_run(target: Path | str, *, rows: int | None = None, say: Say = lambda _
             path, "", "is no run folder (no recipe.toml); name a recipe or a folder of data/runs"
         )
     dataset = Dataset(path.resolve())
-    return Run(
-        check(load_recipe(path / "recipe.toml", rows=rows or dataset.manifest.get("rows"))), dataset, say
-    )
+    asked = dataset.manifest.get("stages", {}).get("generate", {}).get("rows")
+    return Run(check(load_recipe(path / "recipe.toml", rows=rows or asked)), dataset, say)
 
 
 def generate(run: Run, on_progress: Callable[[Progress, Models], None] = lambda *_: None) -> Counts:
@@ -93,7 +92,11 @@ def generate(run: Run, on_progress: Callable[[Progress, Models], None] = lambda 
     Raises:
         TeacherError, ShareFailedError: the run can't go on now; all so far is kept.
         BusyError: another process works on this run.
+        RecipeError: the run folder was made of other seeds, prompts or rows.
     """
+    if run.folder.name != f"{run.recipe.name}-{run.checked.key}":
+        mend = "its seeds, prompts or --rows changed since; name the recipe file to start a new run"
+        raise RecipeError(run.folder, "", mend)
     with run.dataset.lock():
         if run.dataset.done("generate", run.checked.key) is None:
             write_whole(run.folder / "recipe.toml", run.recipe.text.encode())
