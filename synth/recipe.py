@@ -42,7 +42,7 @@ class Role(Table):
 
     model: str
     """`smollm2-135m-instruct` (ships with synth), a folder, or a Hub name."""
-    endpoint: str | None = None
+    endpoint: str | None = Field(default=None, pattern=r"^https?://[^/]+/")
     """The /v1 address of a running server; without it vLLM is started here and stopped afterwards."""
     api_key_env: str | None = None
     """The environment variable that holds the endpoint's key."""
@@ -238,7 +238,7 @@ def _resolve(root: Path, name: str) -> str:
 def _known(error: ValidationError) -> list[str]:
     """The keys that the table in which `error` lies knows."""
     table: Any = Recipe
-    for part in error.errors(include_url=False)[0]["loc"][:-1]:
+    for part in steps.first_of(error)["loc"][:-1]:
         table = {
             "seeds": Seeds,
             "teacher": Role,

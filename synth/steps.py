@@ -18,6 +18,7 @@ from synth.types import JSON, Ask, Message, Record, Reply, Seed, Verdict
 
 if TYPE_CHECKING:
     from pyarrow import RecordBatch
+    from pydantic_core import ErrorDetails
 
     from synth.prompts import Prompts
 
@@ -211,9 +212,15 @@ def build(table: str, config: Mapping[str, Any]) -> Step:
         raise ValueError(first_problem(error, cls.model_fields)) from error
 
 
+def first_of(error: ValidationError) -> "ErrorDetails":
+    """An unknown key if there is one (a misspelt key is also a missing one), else the first problem."""
+    problems = error.errors(include_url=False)
+    return next((problem for problem in problems if problem["type"] == "extra_forbidden"), problems[0])
+
+
 def first_problem(error: ValidationError, known: Iterable[str]) -> str:
     """The first problem of a pydantic error as `key: what is wrong and the mend`."""
-    problem = error.errors(include_url=False)[0]
+    problem = first_of(error)
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         return f"{key}: unknown key{near(str(problem['loc'][-1]), known)}"
