@@ -47,9 +47,10 @@ def check(recipe: Recipe) -> Checked:
 def _check_variables(recipe: Recipe, prompts: Prompts, seeds: list[Seed]) -> None:
     every = frozenset.intersection(*(frozenset(seed.fields) for seed in seeds))
     some = frozenset().union(*(seed.fields for seed in seeds))
-    for index, strategy in enumerate(recipe.generate):
-        if lack := strategy.missing(every):
-            raise RecipeError(recipe.file, f"generate[{index}]", f"{strategy.name} {lack}")
+    for table, of in (("generate", recipe.generate), ("filter", recipe.filter)):
+        for index, needy in enumerate(of):
+            if lack := needy.missing(every):
+                raise RecipeError(recipe.file, f"{table}[{index}]", f"{needy.name} {lack}")
     for step in recipe.steps:
         for name, given in step.given(every).items():
             for variable in sorted(prompts.file(name).variables - given):
