@@ -16,9 +16,12 @@ DOCUMENTS = (".txt", ".md")
 
 
 def make_seed(fields: Mapping[str, JSON]) -> Seed:
-    """A seed whose id is a hash of its fields: the same line has the same id wherever it stands."""
-    digest = hashlib.sha256(orjson.dumps(fields, option=orjson.OPT_SORT_KEYS, default=str)).hexdigest()
-    return Seed(digest[:16], fields)
+    """A seed whose id is a hash of its fields: the same line has the same id wherever it stands.
+
+    What JSON has no word for (a date, a decimal, bytes) becomes text.
+    """
+    data = orjson.dumps(fields, option=orjson.OPT_SORT_KEYS, default=str)
+    return Seed(hashlib.sha256(data).hexdigest()[:16], orjson.loads(data))
 
 
 def load_seeds(path: str, *, rows: int | None = None, sample: int | None = None) -> list[Seed]:
