@@ -76,12 +76,14 @@ class Prompts:
         """The chat turns of prompt `name` with a seed's `fields`.
 
         Raises:
-            Unusable: the seed lacks a variable, or the template fails on this seed's values.
+            Unusable: the seed lacks a variable, or the template fails or says nothing with this seed's values.
         """
         prompt = self.file(name)
         context = prompt.template.new_context(dict(fields))
         messages: list[Message] = []
         try:
+            for _ in prompt.template.root_render_func(context):
+                pass  # what a file sets above its blocks is seen in them
             for role, block in prompt.turns:
                 text = (
                     "".join(prompt.template.blocks[block](context))
@@ -92,6 +94,8 @@ class Prompts:
                     messages.append({"role": role, "content": text})
         except (TemplateError, TypeError, ValueError, ArithmeticError) as error:
             raise Unusable(f"prompt {name} can't be filled: {error}") from error
+        if not messages:
+            raise Unusable(f"prompt {name} is empty with this seed")
         return messages
 
     def _parse(self, name: str) -> PromptFile:
@@ -108,6 +112,8 @@ class Prompts:
         except TemplateError as error:
             line = getattr(error, "lineno", "?")
             raise RecipeError(file, f"line {line}", f"is no valid Jinja: {error}") from error
+        except UnicodeDecodeError as error:
+            raise RecipeError(file, "", f"is no UTF-8 text ({error.reason}); convert it") from error
         roles: list[tuple[Role, str]] = []
         for block in turns:
             role = block.partition("_")[0]
