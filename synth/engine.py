@@ -93,7 +93,7 @@ def planned_rows(units: Sequence[Unit]) -> int:
 async def generate(
     shards: Sequence[Sequence[Unit]], steps: Steps, folder: Path, progress: Progress, max_failed: float
 ) -> list[Path]:
-    """Write every shard of the plan that is not there yet to `folder`; returns all their paths.
+    """Write every shard of the plan that is not there yet, or has failed rows; returns all their paths.
 
     Raises:
         TeacherError: no request can be answered; the shards and replies so far are kept.
@@ -127,11 +127,12 @@ async def generate(
     try:
         async with asyncio.TaskGroup() as group:
             for path, units in zip(paths, shards, strict=True):
-                if path.is_file():
-                    for status in read_parquet(path)["status"].to_pylist():
-                        progress.add(status)
-                else:
+                statuses = read_parquet(path)["status"].to_pylist() if path.is_file() else ["failed"]
+                if "failed" in statuses:  # asks again for what failed; the rest is in the journal
                     await start(path, units, group)
+                else:
+                    for status in statuses:
+                        progress.add(status)
     except BaseExceptionGroup as errors:
         raise _first(errors) from None
     return paths
