@@ -1,5 +1,6 @@
 """`best_of`: of the samples of one seed, only the best."""
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import ClassVar
@@ -18,7 +19,7 @@ class BestOf(Selector):
 
     keep: int = Field(default=1, gt=0)
     by: str | None = None
-    """The step whose score ranks the rows; higher is better. Without it, the earliest sample wins."""
+    """The step whose score ranks the rows; higher is better, none is worst. Without it, the earliest sample wins."""
 
     def select(self, rows: Iterable[RecordBatch]) -> Iterator[Selection]:
         """Holds id, seed and score of every row."""
@@ -30,7 +31,7 @@ class BestOf(Selector):
                 scores = [
                     v["score"] for v in row["verdicts"] if v["by"] == self.by and v["score"] is not None
                 ]
-                ranked[group].append((-scores[-1] if scores else 0.0, row["sample"], row["id"]))
+                ranked[group].append((-scores[-1] if scores else math.inf, row["sample"], row["id"]))
                 order.append((row["id"], group))
         kept = {
             group: [row_id for *_, row_id in sorted(ranks)[: self.keep]] for group, ranks in ranked.items()
