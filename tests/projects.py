@@ -1,0 +1,96 @@
+"""A small project in a folder: prompts, seeds and a recipe; and the real command line on it."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+RECIPE = """
+name = "small"
+
+[seeds]
+path = "seeds.jsonl"
+
+[teacher]
+model = "local"
+endpoint = "ENDPOINT"
+max_tokens = 64
+
+[[generate]]
+use = "template"
+prompt = "ask"
+
+[[filter]]
+use = "truncated"
+
+[[filter]]
+use = "length"
+min_words = 3
+
+[[filter]]
+use = "rubric"
+prompt = "judge"
+threshold = 2
+
+[[select]]
+use = "exact"
+
+[run]
+shard_rows = 8
+validation = 0.25
+"""
+ASK = """{% block system %}You are terse.{% endblock %}
+{% block user %}Say something about {{ topic }}.{% endblock %}
+"""
+JUDGE = "Judge this. Question: {{ question }} Answer: {{ answer }}\n"
+SEEDS = 40
+"""Every tenth repeats the one before it in other letters."""
+
+
+def make_project(root: Path, endpoint: str) -> Path:
+    """The recipe of a new project in `root`, of 40 seeds in five shards."""
+    (root / "prompts").mkdir(parents=True)
+    (root / "prompts" / "ask.jinja").write_text(ASK)
+    (root / "prompts" / "judge.jinja").write_text(JUDGE)
+    topics = [f"Topic {n - 1}!" if n % 10 == 9 else f"topic {n}" for n in range(SEEDS)]
+    (root / "seeds.jsonl").write_text("".join(json.dumps({"topic": topic}) + "\n" for topic in topics))
+    recipe = root / "recipe.toml"
+    recipe.write_text(RECIPE.replace("ENDPOINT", endpoint))
+    return recipe
+
+
+def edit(file: Path, old: str, new: str) -> None:
+    """Replace what must be there."""
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+
+
+def hashes(folder: Path, stages: tuple[str, ...] = ("raw", "curated", "train")) -> dict[str, str]:
+    """The sha256 of every Parquet file of a run."""
+    files = [file for stage in stages for file in sorted((folder / stage).glob("*.parquet"))]
+    return {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+COMMAND = [sys.executable, "-c", "from synth.cli import main; main()"]
+
+
+def start_synth(*arguments: str | Path, cwd: Path) -> "subprocess.Popen[str]":
+    """`synth ...` as a process of its own."""
+    return subprocess.Popen(
+        [*COMMAND, *map(str, arguments)],
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "COLUMNS": "80", "NO_COLOR": "1"},
+    )
+
+
+def synth(*arguments: str | Path, cwd: Path) -> "subprocess.CompletedProcess[str]":
+    """`synth ...` to its end."""
+    process = start_synth(*arguments, cwd=cwd)
+    out, err = process.communicate(timeout=60)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
