@@ -76,7 +76,7 @@ class Prompts:
         """The chat turns of prompt `name` with a seed's `fields`.
 
         Raises:
-            Unusable: the seed lacks a variable, or the template fails or says nothing with this seed's values.
+            Unusable: the seed lacks a variable, or with its values the template fails or says nothing.
         """
         prompt = self.file(name)
         context = prompt.template.new_context(dict(fields))

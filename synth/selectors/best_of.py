@@ -19,7 +19,7 @@ class BestOf(Selector):
 
     keep: int = Field(default=1, gt=0)
     by: str | None = None
-    """The step whose score ranks the rows; higher is better, none is worst. Without it, the earliest sample wins."""
+    """The step whose score ranks the rows: higher is better, none is worst. Without it the earliest wins."""
 
     def select(self, rows: Iterable[RecordBatch]) -> Iterator[Selection]:
         """Holds id, seed and score of every row."""
