@@ -196,7 +196,7 @@ def build(table: str, config: Mapping[str, Any]) -> Step:
     if not isinstance(use, str):
         raise ValueError(f'use: missing; name a step, e.g. use = "{next(iter(USE[table]))}"')
     path = USE[table].get(use, use)
-    if ":" not in path:
+    if ":" not in path or path[0] in ".:":
         raise ValueError(f'use: no {table} step is called "{use}"{near(use, USE[table])}')
     module, _, attribute = path.partition(":")
     try:
