@@ -89,13 +89,6 @@ def start_synth(*arguments: str | Path, cwd: Path) -> "subprocess.Popen[str]":
     )
 
 
-def synth(*arguments: str | Path, cwd: Path) -> "subprocess.CompletedProcess[str]":
-    """`synth ...` to its end."""
-    process = start_synth(*arguments, cwd=cwd)
-    out, err = process.communicate(timeout=60)
-    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
-
-
 EACH = """
 import json, os, pathlib, sys
 from synth.cli import main

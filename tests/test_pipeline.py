@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from endpoint import Endpoint, answer_of, number_of
-from projects import edit, hashes, make_project, start_synth, synth_each
+from projects import edit, hashes, make_project, start_synth
 
 from synth import pipeline
 from synth.errors import BusyError, DataError, RecipeError, TeacherError
@@ -134,8 +134,10 @@ def test_a_corrupt_raw_file_is_named_until_it_is_removed(recipe: Path, endpoint:
 
 
 def test_curate_before_generate_says_so(recipe: Path) -> None:
+    run = open_run(recipe)
+    assert not (recipe.parent / "data").exists()
     with pytest.raises(DataError, match=r"raw: is not complete; run `synth generate` first"):
-        curate(open_run(recipe))
+        curate(run)
 
 
 def test_a_training_set_loads_everywhere_as_chat_messages(
@@ -186,7 +188,7 @@ def test_a_dead_endpoint_keeps_the_replies_and_the_rerun_asks_only_the_rest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(client, "PATIENCE", 0.2)
-    monkeypatch.setattr(client.random, "uniform", lambda low, high: 0.0)
+    monkeypatch.setattr("random.uniform", lambda low, high: 0.0)
     with Endpoint() as first:
         path = make_project(tmp_path, first.url)
         pipeline.preview(open_run(path), 7)
@@ -278,12 +280,3 @@ def test_kill_9_costs_only_the_requests_in_flight(tmp_path: Path, replies: int) 
     assert again.total() == calm.requests - kept
     twice = [prompt for prompt, times in endpoint.asked.items() if times > 1]
     assert len(twice) == first.total() - kept <= 32
-
-
-def test_the_command_line_makes_the_same_bytes(tmp_path: Path, recipe: Path) -> None:
-    with Endpoint() as other:
-        path = make_project(tmp_path / "other", other.url)
-        done = synth_each([(path.parent, [verb, "recipe.toml"]) for verb in ("generate", "curate")])
-    assert [result.returncode for result in done] == [0, 0], done
-    [folder] = path.parent.glob("data/runs/*")
-    assert hashes(folder) == hashes(made(recipe).folder)

@@ -74,7 +74,7 @@ def test_what_a_retry_can_mend_is_retried(fault: str, counted: str) -> None:
 
 
 def test_a_request_that_is_always_answered_badly_fails_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module.random, "uniform", lambda low, high: 0.0)
+    monkeypatch.setattr("random.uniform", lambda low, high: 0.0)
     with Endpoint(lambda prompt, times: "500" if prompt == "poison" else None) as endpoint:
         with pytest.raises(RequestFailed, match="HTTP 500 in each of 5 tries"):
             ask(endpoint, "poison")
@@ -98,7 +98,7 @@ def test_a_wrong_key_or_model_ends_the_run_with_a_mend(status: str) -> None:
 
 
 def test_retry_after_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module.random, "uniform", lambda low, high: 0.0)
+    monkeypatch.setattr("random.uniform", lambda low, high: 0.0)
     with Endpoint(lambda prompt, times: "429" if times < 2 else None, retry_after="0.3") as endpoint:
         ask(endpoint, "hello")
     first, second, third = endpoint.times
