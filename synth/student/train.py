@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
+import pyarrow.compute as pc
 
 from synth.errors import TrainError
 from synth.recipe import Train
@@ -33,6 +34,9 @@ MICRO_BATCH = 8
 """Rows of one forward pass; a larger `batch_size` is cut into equal parts of at most this many."""
 CHECKPOINTING_ABOVE = 1_000_000_000
 """Parameters from which activations are recomputed to save memory; below, that only costs time."""
+EAGER_UP_TO = 256
+"""Longest row, in tokens, for which a CPU computes attention plainly: 1.3 times as many tokens a CPU second
+as its fused kernel (135M parameters, batch 8), for memory that grows with the square of the length."""
 VERSIONS = ("torch", "transformers", "trl", "peft")
 
 
@@ -82,8 +86,8 @@ def train(
 
     Raises:
         DataError: the dataset can't be read.
-        TrainError: `model` is no model folder; a row can't be tokenized; no row is short enough; the loss is
-            not finite.
+        TrainError: `model` is no model folder; `out` holds something else than a student; a row can't be
+            tokenized; no row is short enough; the loss is not finite.
     """
     if not (model / "config.json").is_file():
         raise TrainError(f"{model} is no model folder: it has no config.json")
@@ -94,12 +98,12 @@ def train(
     }
     identity["dataset"]["sha256"] = digest_of(identity["dataset"]["files"])
     key = digest_of(identity)
-    manifest = out / "manifest.json"
+    manifest, checkpoints = out / "manifest.json", out / "checkpoints"
     if (done := read_json(manifest)) and done.get("key") == key:
+        shutil.rmtree(checkpoints, ignore_errors=True)
         return Trained(**done["trained"])
-    checkpoints = out / "checkpoints"
     if (read_json(checkpoints / "run.json") or {}).get("key") != key:
-        shutil.rmtree(out, ignore_errors=True)
+        _clear(out)
         checkpoints.mkdir(parents=True)
         (checkpoints / "run.json").write_bytes(orjson.dumps({"key": key}))
     with _quiet():
@@ -112,6 +116,18 @@ def train(
     part.replace(manifest)
     shutil.rmtree(checkpoints)
     return trained
+
+
+def _clear(out: Path) -> None:
+    """Remove another student at `out`, in one rename, so that a kill leaves none half removed."""
+    old = out.with_name(f"{out.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if not out.exists():
+        return
+    if any(out.iterdir()) and not ((out / "manifest.json").exists() or (out / "checkpoints").exists()):
+        raise TrainError(f"{out} holds files that are no student; name an empty folder")
+    out.rename(old)
+    shutil.rmtree(old)
 
 
 def _train(
@@ -129,10 +145,10 @@ def _train(
             "raise [train] max_length"
         )
     held_out = tokenize(tokenizer, files(data, "validation"), config.max_length)
-    trainer = _trainer(config, _load(model), tokenizer, Dataset(tokens.table), out / "checkpoints")
+    longest = max(pc.list_value_length(tokens.table["input_ids"]).to_pylist())
+    trainer = _trainer(config, _load(model, longest), tokenizer, Dataset(tokens.table), out / "checkpoints")
     trainer.add_callback(_progress(on_step))
-    checkpoint = last_complete(out / "checkpoints")
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    _run(trainer, last_complete(out / "checkpoints"))
     log = [entry for entry in trainer.state.log_history if "loss" in entry]
     losses = [float(entry["loss"]) for entry in log]
     before = after = None
@@ -157,7 +173,25 @@ def _train(
     ), losses
 
 
-def _load(model: Path) -> "PreTrainedModel":
+def _run(trainer: "SFTTrainer", checkpoint: Path | None) -> None:
+    """Train to the end, from `checkpoint` where there is one.
+
+    A checkpoint of the last step is only loaded: the Trainer would take a step too many from it.
+    """
+    from peft import load_peft_weights, set_peft_model_state_dict
+    from transformers import TrainerState
+
+    if checkpoint:
+        state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+        if state.global_step >= state.max_steps:
+            set_peft_model_state_dict(trainer.model, load_peft_weights(str(checkpoint)))
+            trainer.state = state
+            return
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+
+
+def _load(model: Path, longest: int) -> "PreTrainedModel":
+    """The base model in bfloat16; `longest` is the longest row's tokens."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -165,7 +199,10 @@ def _load(model: Path) -> "PreTrainedModel":
         raise TrainError(
             f"{torch.cuda.device_count()} GPUs are visible and training uses one; set CUDA_VISIBLE_DEVICES=0"
         )
-    return AutoModelForCausalLM.from_pretrained(model, dtype=torch.bfloat16)
+    plain = not torch.cuda.is_available() and longest <= EAGER_UP_TO
+    return AutoModelForCausalLM.from_pretrained(
+        model, dtype=torch.bfloat16, attn_implementation="eager" if plain else "sdpa"
+    )
 
 
 def _trainer(
