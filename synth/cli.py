@@ -212,7 +212,7 @@ def _steps_shown() -> "Iterator[Callable[[TrainStep], None]]":
 
 
 def _terminate(number: int, frame: object) -> None:
-    raise KeyboardInterrupt
+    signal.raise_signal(signal.SIGINT)  # asyncio ends its tasks in order then
 
 
 def main() -> None:
