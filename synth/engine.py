@@ -23,7 +23,7 @@ from synth.types import Ask, Message, Record, Reply, Sampling, Seed, Status, Ver
 WINDOW = 2048
 """Units under way at once: what bounds memory."""
 FAILED_AT_LEAST = 20
-"""Failed rows below which the share is not yet held against the run."""
+"""Failed rows below which the share is held against the run at its end only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ async def generate(
             gate.release()
         for record in records:
             progress.add(record.status)
-        _check_share(records, progress, max_failed)
+        _check_share(records, progress, max_failed, FAILED_AT_LEAST)
         return records
 
     async def write(path: Path, tasks: Sequence[asyncio.Task[list[Record]]]) -> None:
@@ -135,6 +135,7 @@ async def generate(
                         progress.add(status)
     except BaseExceptionGroup as errors:
         raise _first(errors) from None
+    _check_share((), progress, max_failed, 1)
     return paths
 
 
@@ -153,15 +154,16 @@ class _Noted:
             error.add_note(f"in strategy {unit.strategy.name}, seed {unit.seed.id}, sample {unit.sample}")
 
 
-def _check_share(records: Sequence[Record], progress: Progress, max_failed: float) -> None:
-    if progress.failed < FAILED_AT_LEAST or progress.failed <= max_failed * progress.planned:
+def _check_share(records: Sequence[Record], progress: Progress, max_failed: float, at_least: int) -> None:
+    if progress.failed < at_least or progress.failed <= max_failed * progress.planned:
         return
     reason = next(
         (v.reason for record in records if record.status == "failed" and (v := record.rejection)), ""
     )
     raise ShareFailedError(
         f"{progress.failed} of {progress.planned} planned rows failed, more than [run] max_failed = "
-        f"{max_failed:.1%}; mend the cause and run again: every reply so far is kept. The last: {reason}"
+        f"{max_failed:.1%}; mend the cause and run again: every reply so far is kept"
+        + (f"; the last: {reason}" if reason else "")
     )
 
 

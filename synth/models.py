@@ -9,7 +9,6 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
 
-from synth.errors import RecipeError
 from synth.llm import server, weights
 from synth.llm.asker import Asker, Connect
 from synth.llm.client import Client
@@ -72,7 +71,10 @@ class Models:
     @contextlib.asynccontextmanager
     async def _client(self, role: Role) -> AsyncIterator[Client]:
         if role.endpoint:
-            async with Client(role.endpoint, _api_key(role), role.model, self.say) as client:
+            key = (
+                os.environ[role.api_key_env] if role.api_key_env else None
+            )  # `check` has seen that it is set
+            async with Client(role.endpoint, key, role.model, self.say) as client:
                 yield client
             return
         model = weights.find_model(role.model, self.say)
@@ -84,11 +86,3 @@ class Models:
             Client(served.base_url, served.api_key, name, self.say, served.died) as client,
         ):
             yield client
-
-
-def _api_key(role: Role) -> str | None:
-    if role.api_key_env is None:
-        return None
-    if (key := os.environ.get(role.api_key_env)) is None:
-        raise RecipeError("recipe", "api_key_env", f"the variable {role.api_key_env} is not set; export it")
-    return key

@@ -5,6 +5,7 @@ Paths in a recipe are relative to the project: the nearest folder at or above th
 """
 
 import hashlib
+import sys
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -198,6 +199,8 @@ def load_recipe(file: Path | str, *, rows: int | None = None) -> Recipe:
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(path, "", f"is no valid TOML: {error}") from error
     root = find_root(path)
+    if str(root) not in sys.path:
+        sys.path.append(str(root))  # a user's own steps stand beside the recipe
     for table in STEP_TABLES:
         data[table] = [
             _step(path, root, table, index, entry) for index, entry in enumerate(_entries(path, table, data))

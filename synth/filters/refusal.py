@@ -10,7 +10,8 @@ DECLINES = re.compile(
     rf"""^\W*(?:
       i['\u2019]?m \s (?:really\s|very\s|so\s)? (?:sorry|afraid)\b .{{0,80}}? \b{NOT}\b
     | (?:sorry|unfortunately|apologies)\b .{{0,80}}? \b{NOT}\b
-    | i \s (?:can['\u2019]?t|cannot|won['\u2019]?t|am\s(?:un|not\s)able\sto|must\sdecline\sto)\s (?:\w+\s){{0,3}}?
+    | i \s (?:can['\u2019]?t|cannot|won['\u2019]?t|am\s(?:un|not\s)able\sto|must\sdecline\sto)
+      \s (?:\w+\s){{0,3}}?
       (?:help|assist|answer|provide|fulfill?|comply|create|write|generate|give|discuss|continue|complete)
     )""",
     re.IGNORECASE | re.DOTALL | re.VERBOSE,

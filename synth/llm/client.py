@@ -22,6 +22,8 @@ ATTEMPTS = 5
 """Tries of one request that the server itself answers badly."""
 PATIENCE = 60.0
 """Seconds for which a server that can't be reached is waited for."""
+LONGEST_WAIT = 60.0
+"""Seconds for which a Retry-After is believed."""
 RETRIED = {408, 409, 425, 429, 500, 502, 503, 504}
 NOT_SENT = {"sample"}
 
@@ -88,7 +90,7 @@ class Client:
         while True:
             try:
                 reply = await self._once(data, timeout, key)
-            except aiohttp.ClientConnectorError:
+            except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
                 self.retries["unreachable"] += 1
                 await self._wait_until_back()
                 continue
@@ -127,7 +129,10 @@ class Client:
             if status in (429, 503):
                 self.throttle.saw_refusal()
             after = headers.get("Retry-After", "")
-            raise _Retry(f"HTTP {status}", float(after) if after.replace(".", "", 1).isdigit() else None)
+            raise _Retry(
+                f"HTTP {status}",
+                min(float(after), LONGEST_WAIT) if after.replace(".", "", 1).isdigit() else None,
+            )
         message = _error_message(body)
         if status in (401, 403):
             raise TeacherError(
