@@ -152,7 +152,7 @@ def test_a_flow_runs_with_nothing_set_up(recipe: Path, home: Path) -> None:
     assert living(home) == []
 
 
-@pytest.mark.parametrize("module", ["generate", "finetune", "pipeline", "deploy"])
+@pytest.mark.parametrize("module", ["pipeline", "deploy"])
 def test_a_bad_recipe_is_one_line_and_exit_code_2_and_nothing_is_written(
     module: str, recipe: Path, tmp_path: Path
 ) -> None:
