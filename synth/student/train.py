@@ -6,11 +6,14 @@ optimizer step. A run that was killed goes on from its last complete checkpoint 
 `out/manifest.json` is written last: where it is, the student is whole.
 """
 
+import importlib
 import logging
 import math
+import os
 import shutil
+import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -23,7 +26,8 @@ import pyarrow.compute as pc
 from synth.errors import TrainError
 from synth.recipe import Train
 from synth.student.checkpoint import base_files, card, digest_of, last_complete, publish, read_json
-from synth.student.data import IGNORED, Tokens, digest, files, tokenize
+from synth.student.data import digest, files, tokenize
+from synth.student.loss import answer_nll, collate, mean_loss
 
 if TYPE_CHECKING:
     import torch
@@ -106,6 +110,7 @@ def train(
         _clear(out)
         checkpoints.mkdir(parents=True)
         (checkpoints / "run.json").write_bytes(orjson.dumps({"key": key}))
+    _import_torch()
     with _quiet():
         trained, losses = _train(config, model, data, out, on_step)
     versions = {name: version(name) for name in VERSIONS}
@@ -116,6 +121,21 @@ def train(
     part.replace(manifest)
     shutil.rmtree(checkpoints)
     return trained
+
+
+def _import_torch() -> None:
+    """Import torch so that its threads sleep, not spin, while they wait for each other.
+
+    OpenMP reads OMP_WAIT_POLICY when it is loaded. Where another process uses the cores, spinning made
+    training more than ten times slower here; processes that are started later don't inherit the setting.
+    """
+    if "OMP_WAIT_POLICY" in os.environ or "torch" in sys.modules:
+        return
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+    try:
+        importlib.import_module("torch")
+    finally:
+        del os.environ["OMP_WAIT_POLICY"]
 
 
 def _clear(out: Path) -> None:
@@ -153,9 +173,9 @@ def _train(
     losses = [float(entry["loss"]) for entry in log]
     before = after = None
     if held_out.table.num_rows:
-        after = _loss(trainer.model, held_out)
+        after = mean_loss(trainer.model, held_out, MICRO_BATCH)
         with trainer.model.disable_adapter():
-            before = _loss(trainer.model, held_out)
+            before = mean_loss(trainer.model, held_out, MICRO_BATCH)
     tenth = max(1, len(losses) // 10)
     publish(trainer, tokenizer, tokens.ends, out)
     return Trained(
@@ -260,7 +280,7 @@ def _trainer(
         args=arguments,
         train_dataset=rows.select_columns(["input_ids", "labels"]),
         processing_class=tokenizer,
-        data_collator=_collate,
+        data_collator=collate,
         peft_config=lora,
     )
     trainer.remove_callback(PrinterCallback)
@@ -289,61 +309,6 @@ def _trainer_class() -> type["SFTTrainer"]:
             return total / (count if num_items_in_batch is None else num_items_in_batch)
 
     return AnswerHeadTrainer
-
-
-def answer_nll(model: "torch.nn.Module", inputs: Mapping[str, "torch.Tensor"]) -> tuple["torch.Tensor", int]:
-    """Negative log-likelihood of the trained tokens of a batch, summed (nats, float32), and their number.
-
-    A hook hands the output head the positions that have a label and no others, so whatever a model does
-    behind its head (soft-capping, scaling) stays its own. `inputs` are (batch, length).
-    """
-    import torch
-
-    labels = inputs["labels"]
-    wanted = torch.zeros_like(labels, dtype=torch.bool)
-    wanted[:, :-1] = labels[:, 1:] != IGNORED
-    hook = model.get_output_embeddings().register_forward_pre_hook(
-        lambda _, arguments: (arguments[0][wanted],)
-    )
-    try:
-        logits = model(
-            input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False
-        ).logits
-    finally:
-        hook.remove()
-    targets = labels[:, 1:][wanted[:, :-1]]
-    return torch.nn.functional.cross_entropy(logits.float(), targets, reduction="sum"), len(targets)
-
-
-def _collate(rows: Sequence[Mapping[str, Sequence[int]]]) -> dict[str, "torch.Tensor"]:
-    """Pad on the right to the longest row. The attention mask comes from lengths: padding may equal eos."""
-    import torch
-
-    width = max(len(row["input_ids"]) for row in rows)
-
-    def pad(values: Sequence[int], filler: int) -> list[int]:
-        return [*values, *[filler] * (width - len(values))]
-
-    return {
-        "input_ids": torch.tensor([pad(row["input_ids"], 0) for row in rows]),
-        "labels": torch.tensor([pad(row["labels"], IGNORED) for row in rows]),
-        "attention_mask": torch.tensor([pad([1] * len(row["input_ids"]), 0) for row in rows]),
-    }
-
-
-def _loss(model: "torch.nn.Module", tokens: Tokens) -> float:
-    """Mean loss over all trained tokens, in nats."""
-    import torch
-
-    model.eval()
-    device = next(model.parameters()).device
-    total, count = 0.0, 0
-    with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
-        for batch in tokens.table.to_batches(max_chunksize=MICRO_BATCH):
-            inputs = {name: tensor.to(device) for name, tensor in _collate(batch.to_pylist()).items()}
-            nll, number = answer_nll(model, inputs)
-            total, count = total + nll.item(), count + number
-    return total / count
 
 
 def _progress(on_step: Callable[[TrainStep], None]) -> "TrainerCallback":

@@ -13,7 +13,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from synth.errors import TrainError
 from synth.recipe import Train
 from synth.student.data import digest
-from synth.student.train import Trained, TrainStep, _collate, answer_nll, train
+from synth.student.loss import answer_nll, collate
+from synth.student.train import Trained, TrainStep, train
 
 CONFIG = Train(epochs=4, learning_rate=5e-3, batch_size=8, max_length=64, lora_rank=8, save_steps=5)
 
@@ -162,13 +163,13 @@ def test_the_loss_is_the_mean_over_the_trained_tokens_whatever_the_padding(model
         {"input_ids": [20, 21, 22, 23, 1], "labels": [-100, -100, 22, 23, 1]},
         {"input_ids": [30, 31, 1], "labels": [-100, 31, 1]},
     ]
-    batch = _collate(rows)
+    batch = collate(rows)
     assert batch["attention_mask"].tolist() == [[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]]
     total, count = answer_nll(model, batch)
     expected = model(**batch).loss
     assert count == 5
     assert (total / count).item() == pytest.approx(expected.item(), rel=1e-5)
-    alone = sum(answer_nll(model, _collate([row]))[0].item() for row in rows)
+    alone = sum(answer_nll(model, collate([row]))[0].item() for row in rows)
     assert total.item() == pytest.approx(alone, rel=1e-5)
 
 
