@@ -41,7 +41,7 @@ env: $(READY)
 $(READY): pyproject.toml constraints.txt Makefile
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $$(grep '^uv==' constraints.txt)
-	$(BIN)/uv pip install --python $(BIN)/python $(PIN) --editable '.[$(EXTRAS)]'
+	$(BIN)/uv pip install --python $(BIN)/python $(PIN) --compile-bytecode --editable '.[$(EXTRAS)]'
 	rm -f $(VENV)/.ready-*
 	touch $@
 
