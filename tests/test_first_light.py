@@ -16,7 +16,6 @@ name = "light"
 path = "seeds.jsonl"
 [teacher]
 model = "smollm2-135m-instruct"
-flags = ["--enforce-eager"]
 max_tokens = 60
 [[generate]]
 use = "template"
@@ -28,7 +27,6 @@ use = "length"
 use = "exact"
 [student]
 model = "smollm2-135m-instruct"
-flags = ["--enforce-eager"]
 max_tokens = 16
 [train]
 epochs = 1
