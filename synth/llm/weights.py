@@ -73,7 +73,9 @@ def _embedded(say: Callable[[str], None]) -> Path:
 def _convert(source: Path, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()
     tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=_FILE)
     tokenizer.model_max_length = _CONTEXT
     model = AutoModelForCausalLM.from_pretrained(
