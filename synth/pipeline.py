@@ -98,7 +98,9 @@ def generate(run: Run, on_progress: Callable[[Progress, Models], None] = lambda 
         mend = "its seeds, prompts or --rows changed since; name the recipe file to start a new run"
         raise RecipeError(run.folder, "", mend)
     with run.dataset.lock():
-        if run.dataset.done("generate", run.checked.key) is None:
+        if run.dataset.done("generate", run.checked.key) is not None:
+            run.say("generate: done before, 0 requests")
+        else:
             write_whole(run.folder / "recipe.toml", run.recipe.text.encode())
             asyncio.run(_generate(run, on_progress))
         counts = run.dataset.counts("raw")
@@ -287,6 +289,7 @@ def train(run: Run, on_step: "Callable[[TrainStep], None]" = lambda _: None) -> 
             raise TrainError(f"{run.folder / 'train'}: no row was kept; `synth show` says why")
         inputs = _hash([files, identify(student.model), config.model_dump()])
         if (done := run.dataset.done("train", inputs)) is not None:
+            run.say("train: done before, 0 steps")
             return done
         from synth.student.train import train as fine_tune
 
@@ -318,7 +321,9 @@ def evaluate(run: Run) -> scoring.Scores:
     with run.dataset.lock():
         plan = scoring.plan(run.recipe, run.checked.prompts, run.dataset)
         inputs = _hash([sha256(weights), plan.digest, student.sampling(), identify(student.model)])
-        if run.dataset.done("evaluate", inputs) is None:
+        if run.dataset.done("evaluate", inputs) is not None:
+            run.say("evaluate: done before, 0 requests")
+        else:
             asyncio.run(_evaluate(run, plan, f"student@{sha256(weights)[:16]}", inputs))
         return scoring.read(run.folder)
 

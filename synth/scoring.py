@@ -25,6 +25,8 @@ from synth.store import Dataset, read_parquet, write_parquet, write_whole
 from synth.types import Ask, Message
 
 SYSTEMS = ("base", "teacher_prompt", "student")
+NAMES = {"trained": "kinds that were trained", "held_out": "kinds that were never trained"}
+"""What the groups of questions are called to a person."""
 SCHEMA = pa.schema(
     [
         ("evaluator", pa.string()),
@@ -197,7 +199,7 @@ def sentences(scores: Scores) -> list[str]:
     """The totals as lines for a person, shares in percent with 95% intervals."""
     lines = []
     for total in scores["evaluations"]:
-        name = f"{total['evaluator']}" + (f", {total['group']}" if total["group"] else "")
+        name = total["evaluator"] + (f", {NAMES.get(group, group)}" if (group := total["group"]) else "")
         shares = []
         for system in SYSTEMS:
             if (of := total["systems"].get(system)) is not None:
