@@ -32,7 +32,10 @@ def check(recipe: Recipe) -> Checked:
         DataError: a seed or evaluation file is.
     """
     prompts = Prompts(recipe.root)
-    seeds = load_seeds(recipe.seeds.path, rows=recipe.seeds.rows, sample=recipe.seeds.sample)
+    try:
+        seeds = load_seeds(recipe.seeds.path, rows=recipe.seeds.rows, sample=recipe.seeds.sample)
+    except DataError as error:
+        raise RecipeError(recipe.file, "seeds.path", str(error)) from error
     _check_variables(recipe, prompts, seeds)
     _check_models(recipe)
     _check_student(recipe, prompts)
@@ -62,7 +65,9 @@ def _no_variable(name: str, variable: str, given: frozenset[str], some: frozense
     file = f"prompts/{name}.jinja"
     if variable in some:
         raise RecipeError(file, variable, "some seeds have no such field; give it to every seed")
-    raise RecipeError(file, variable, f"no seed has this field; they have: {', '.join(sorted(given))}")
+    raise RecipeError(
+        file, variable, f"no seed has this field; add it, or use one of: {', '.join(sorted(given))}"
+    )
 
 
 def _check_models(recipe: Recipe) -> None:

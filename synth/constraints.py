@@ -234,7 +234,9 @@ def satisfied(answer: str, kind: str, args: Arguments) -> bool:
 
 
 def check(answer: str, constraints: Sequence[Mapping[str, JSON]]) -> tuple[bool, str]:
-    """Whether an answer meets all constraints, and `unmet: ...` naming the first that it doesn't.
+    """Whether an answer meets all constraints, and `unmet: <kind>` for the first that it doesn't.
+
+    The reason leaves the arguments out, so that rejections can be counted by it; they are in the row's fields.
 
     Raises:
         ValueError: a constraint has no `kind`, or is none that this module knows.
@@ -244,7 +246,7 @@ def check(answer: str, constraints: Sequence[Mapping[str, JSON]]) -> tuple[bool,
     for constraint in constraints:
         kind, args = split(constraint)
         if not satisfied(answer, kind, args):
-            return False, f"unmet: {describe(kind, args)}"
+            return False, f"unmet: {kind}"
     return True, ""
 
 
@@ -267,8 +269,3 @@ def split(constraint: Mapping[str, JSON]) -> tuple[str, dict[str, JSON]]:
     if not isinstance(kind, str):
         raise ValueError(f'a constraint must have the key "kind", but it is {dict(constraint)!r}')
     return kind, {key: value for key, value in constraint.items() if key != "kind" and value is not None}
-
-
-def describe(kind: str, args: Arguments) -> str:
-    """A constraint in a few words, for reasons: `word_count(relation=at most, count=20)`."""
-    return kind + (f"({', '.join(f'{key}={value}' for key, value in args.items())})" if args else "")

@@ -70,7 +70,7 @@ def _lines(path: str) -> Iterator[dict[str, Any]]:
     if file.is_dir():
         yield from _documents(file)
     elif not file.is_file():
-        raise DataError(file, "no such seed file; correct [seeds] path")
+        raise DataError(file, "no such seed file; write it, or correct the path")
     elif file.suffix == ".jsonl":
         yield from _jsonl(file)
     elif file.suffix == ".csv":
@@ -118,7 +118,7 @@ def _parquet(file: Path) -> Iterator[dict[str, Any]]:
                 yield from batch.to_pylist()
     except (pa.ArrowException, OSError) as error:
         raise DataError(
-            file, f"is no readable Parquet ({str(error).splitlines()[0]}); write it again"
+            file, f"is no readable Parquet ({str(error).split('. ')[0].splitlines()[0]}); write it again"
         ) from error
 
 

@@ -65,7 +65,8 @@ BAD = {
         in_recipe("http://127.0.0.1:9/v1", "localhost:9/v1"), ("teacher.endpoint:", "'localhost:9/v1'")
     ),
     "missing seeds": Bad(
-        in_recipe("seeds.jsonl", "sedes.jsonl"), ("sedes.jsonl: no such seed file; correct [seeds] path",)
+        in_recipe("seeds.jsonl", "sedes.jsonl"),
+        ("seeds.path", "sedes.jsonl: no such seed file; write it, or correct the path"),
     ),
     "empty seeds": Bad(in_file("seeds.jsonl", b"\n"), ("seeds.jsonl: has no seeds; put at least one",)),
     "corrupt seeds": Bad(in_file("seeds.jsonl", b'{"topic": 1}\n{"top'), ("seeds.jsonl:2: is no JSON",)),

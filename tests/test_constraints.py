@@ -118,7 +118,7 @@ def test_check_names_the_first_unmet_constraint() -> None:
         {"kind": "bullet_count", "count": 2},
         {"kind": "uppercase"},
     ]
-    assert check("Fold it.", constraints) == (False, "unmet: bullet_count(count=2)")
+    assert check("Fold it.", constraints) == (False, "unmet: bullet_count")
     assert check("* FOLD\n* ROLL", constraints) == (True, "")
     assert check("Fold, it.", constraints) == (False, "unmet: no_comma")
     assert check(" \n", constraints) == (False, "empty answer")

@@ -29,7 +29,7 @@ def test_an_answer_that_meets_all_constraints_is_kept() -> None:
 
 def test_a_rejection_names_the_first_constraint_that_is_not_met() -> None:
     verdict = Constraint().check(record("they purr when they are calm.", LOWER_AND_TOPIC))
-    assert (verdict.keep, verdict.reason) == (False, "unmet: mentions(words=['cat'])")
+    assert (verdict.keep, verdict.reason) == (False, "unmet: mentions")
 
 
 def test_an_empty_answer_is_rejected() -> None:
