@@ -236,7 +236,7 @@ def satisfied(answer: str, kind: str, args: Arguments) -> bool:
 def check(answer: str, constraints: Sequence[Mapping[str, JSON]]) -> tuple[bool, str]:
     """Whether an answer meets all constraints, and `unmet: <kind>` for the first that it doesn't.
 
-    The reason leaves the arguments out, so that rejections can be counted by it; they are in the row's fields.
+    The reason leaves the arguments out, so that rejections count by it; they are in the row's fields.
 
     Raises:
         ValueError: a constraint has no `kind`, or is none that this module knows.
