@@ -6,7 +6,6 @@ of its end, and it outlives a kill -9.
 
 import atexit
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from prefect.settings import (
     temporary_settings,
 )
 
+from synth import guard
 from synth.errors import SynthError
 
 DEFAULTS = {
@@ -29,7 +29,6 @@ DEFAULTS = {
     "server.memoize_block_auto_registration": False,
 }
 """What holds for the server unless the user's settings say otherwise."""
-STOP_SECONDS = 5.0
 
 
 class ServerError(SynthError):
@@ -49,14 +48,9 @@ def start() -> None:
     until_exit = ExitStack()
     atexit.register(until_exit.close)
     until_exit.enter_context(temporary_settings(set_defaults=DEFAULTS))
-    port = _free_port()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "synth.llm.guard", *_command(port)],
-        stdin=subprocess.PIPE,
-        env=_environment(),
-        start_new_session=True,
-    )
-    until_exit.callback(_stop, process)
+    port = guard.free_port()
+    process = guard.start(_command(port), _environment())
+    until_exit.callback(guard.stop, process)
     url = f"http://127.0.0.1:{port}/api"
     _wait_until_ready(process, f"{url}/health")
     until_exit.enter_context(temporary_settings({PREFECT_API_URL: url}))
@@ -83,20 +77,3 @@ def _wait_until_ready(process: "subprocess.Popen[bytes]", health: str) -> None:
         f"Prefect's server did not start within {patience:.0f} s; use `synth run`, or name a server in "
         "PREFECT_API_URL"
     )
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _stop(process: "subprocess.Popen[bytes]") -> None:
-    assert process.stdin is not None
-    process.stdin.close()
-    try:
-        process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()

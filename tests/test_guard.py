@@ -18,7 +18,7 @@ time.sleep(60)
 
 PARENT = """
 import subprocess, sys, time
-subprocess.Popen([sys.executable, "-m", "synth.llm.guard", *sys.argv[1:]], stdin=subprocess.PIPE)
+subprocess.Popen([sys.executable, "-m", "synth.guard", *sys.argv[1:]], stdin=subprocess.PIPE)
 time.sleep(60)
 """
 
@@ -47,7 +47,7 @@ def pids_of(file: Path) -> list[int]:
 
 
 def guarded(*command: str) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen([sys.executable, "-m", "synth.llm.guard", *command], stdin=subprocess.PIPE)
+    return subprocess.Popen([sys.executable, "-m", "synth.guard", *command], stdin=subprocess.PIPE)
 
 
 def test_closing_the_pipe_ends_the_command_and_its_children(tmp_path: Path) -> None:
