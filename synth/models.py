@@ -53,10 +53,6 @@ class Models:
         self._clients.clear()
         await self._stack.aclose()
 
-    def clients(self) -> list[Client]:
-        """The endpoints in use."""
-        return list(self._clients.values())
-
     def _connect(self, role: Role) -> Connect:
         where = role.endpoint or f"{role.model} {role.max_model_len} {role.flags}"
 

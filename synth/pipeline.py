@@ -222,34 +222,24 @@ def _select(dataset: Dataset, selectors: Sequence[Selector]) -> dict[str, list[S
     out: set[str] = set()
     for selector in selectors:
         ids: list[str] = []
-        for row_id, selection in zip(
-            _kept_ids(dataset, out), selector.select(_batches(dataset, selector, set(out))), strict=True
-        ):
+        selections = list(selector.select(_batches(dataset, selector, out, ids)))
+        for row_id, selection in zip(ids, selections, strict=True):
             verdict = replace(selection.verdict, by=selector.name)
             decided.setdefault(row_id, []).append(replace(selection, verdict=verdict))
             if not verdict.keep:
-                ids.append(row_id)
-        out.update(ids)
+                out.add(row_id)
     return decided
 
 
-def _kept_ids(dataset: Dataset, out: set[str]) -> Iterator[str]:
-    for shard in dataset.shards("raw"):
-        for row in read_parquet(shard).select(["id", "status"]).to_pylist():
-            if row["status"] == "kept" and row["id"] not in out:
-                yield row["id"]
-
-
-def _batches(dataset: Dataset, selector: Selector, out: set[str]) -> Iterator[pa.RecordBatch]:
+def _batches(dataset: Dataset, selector: Selector, out: set[str], ids: list[str]) -> Iterator[pa.RecordBatch]:
+    """The kept rows that are not `out`, in order; their ids are added to `ids` as they are read."""
     for shard in dataset.shards("raw"):
         table = read_parquet(shard)
-        keep = [
-            s == "kept" and i not in out
-            for s, i in zip(table["status"].to_pylist(), table["id"].to_pylist(), strict=True)
-        ]
-        yield from (
-            table.filter(pa.array(keep)).select(list(selector.columns)).to_batches(max_chunksize=BATCH_ROWS)
-        )
+        rows = zip(table["id"].to_pylist(), table["status"].to_pylist(), strict=True)
+        keep = [status == "kept" and row_id not in out for row_id, status in rows]
+        kept = table.filter(pa.array(keep, pa.bool_()))
+        ids += kept["id"].to_pylist()
+        yield from kept.select(list(selector.columns)).to_batches(max_chunksize=BATCH_ROWS)
 
 
 def _write_curated(dataset: Dataset, decided: Mapping[str, Sequence[Selection]]) -> Iterator[Path]:

@@ -9,7 +9,7 @@ import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -173,7 +173,6 @@ BASES: dict[str, tuple[type[Step], ...]] = {
     "select": (Selector,),
     "evaluate": (Evaluator,),
 }
-S = TypeVar("S", bound=Step)
 
 
 def near(word: str, known: Iterable[str]) -> str:
