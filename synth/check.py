@@ -9,9 +9,8 @@ from synth.errors import DataError, RecipeError
 from synth.llm import server, weights
 from synth.prompts import Prompts
 from synth.recipe import Recipe
-from synth.seeds import digest_seeds, load_seeds
+from synth.seeds import Seeds, read_seeds
 from synth.steps import Strategy
-from synth.types import Seed
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +19,7 @@ class Checked:
 
     recipe: Recipe
     prompts: Prompts
-    seeds: list[Seed]
+    seeds: Seeds
     key: str
 
 
@@ -33,13 +32,13 @@ def check(recipe: Recipe) -> Checked:
     """
     prompts = Prompts(recipe.root)
     try:
-        seeds = load_seeds(recipe.seeds.path, rows=recipe.seeds.rows, sample=recipe.seeds.sample)
+        seeds = read_seeds(recipe.seeds.path, rows=recipe.seeds.rows, sample=recipe.seeds.sample)
     except DataError as error:
         raise RecipeError(recipe.file, "seeds.path", str(error)) from error
     _check_variables(recipe, prompts, seeds)
     _check_models(recipe)
     _check_student(recipe, prompts)
-    versions = {"seeds": digest_seeds(seeds)}
+    versions = {"seeds": seeds.digest}
     for step in (*recipe.generate, *recipe.filter):
         versions |= {name: prompts.file(name).version for name in step.prompt_names()}
     for name, role in (("teacher", recipe.teacher), ("judge", recipe.judge)):
@@ -48,17 +47,16 @@ def check(recipe: Recipe) -> Checked:
     return Checked(recipe, prompts, seeds, recipe.key(versions))
 
 
-def _check_variables(recipe: Recipe, prompts: Prompts, seeds: list[Seed]) -> None:
-    every = frozenset.intersection(*(frozenset(seed.fields) for seed in seeds))
-    some = frozenset().union(*(seed.fields for seed in seeds))
+def _check_variables(recipe: Recipe, prompts: Prompts, seeds: Seeds) -> None:
     for table, of in (("generate", recipe.generate), ("filter", recipe.filter)):
         for index, needy in enumerate(of):
-            if lack := needy.missing(every):
+            if lack := needy.missing(seeds.every):
                 raise RecipeError(recipe.file, f"{table}[{index}]", f"{needy.name} {lack}")
     for step in recipe.steps:
-        for name, given in step.given(every).items():
+        for name, given in step.given(seeds.every).items():
             for variable in sorted(prompts.file(name).variables - given):
-                _no_variable(name, variable, given, some if isinstance(step, Strategy) else frozenset())
+                some = seeds.some if isinstance(step, Strategy) else frozenset[str]()
+                _no_variable(name, variable, given, some)
 
 
 def _no_variable(name: str, variable: str, given: frozenset[str], some: frozenset[str]) -> None:

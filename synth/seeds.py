@@ -1,18 +1,30 @@
-"""Seeds from files: JSONL, CSV, Parquet, folders of documents, and datasets of the Hub."""
+"""Seeds from files: JSONL, CSV, Parquet, folders of documents, and datasets of the Hub.
+
+Seeds are streamed: a run over ten million of them holds nine bytes of each, whatever is in them.
+"""
 
 import csv
 import hashlib
 import random
-from collections.abc import Iterator, Mapping
+from abc import ABC, abstractmethod
+from array import array
+from collections.abc import Callable, Iterator, Mapping, Set
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from synth.errors import DataError
 from synth.types import JSON, Seed
 
 DOCUMENTS = (".txt", ".md")
+BATCH = 4096
+"""Parquet rows, or ids, that are worked on at once."""
+Lines: TypeAlias = "Iterator[dict[str, Any]]"
+Ids: TypeAlias = "NDArray[np.uint64]"
 
 
 def make_seed(fields: Mapping[str, JSON]) -> Seed:
@@ -20,68 +32,183 @@ def make_seed(fields: Mapping[str, JSON]) -> Seed:
 
     What JSON has no word for (a date, a decimal, bytes) becomes text.
     """
-    data = orjson.dumps(fields, option=orjson.OPT_SORT_KEYS, default=str)
-    return Seed(hashlib.sha256(data).hexdigest()[:16], orjson.loads(data))
+    data = _pack(fields)
+    return Seed(f"{_number(data):016x}", orjson.loads(data))
 
 
-def load_seeds(path: str, *, rows: int | None = None, sample: int | None = None) -> list[Seed]:
+def _pack(fields: Mapping[str, JSON]) -> bytes:
+    return orjson.dumps(fields, option=orjson.OPT_SORT_KEYS, default=str)
+
+
+def _number(data: bytes) -> int:
+    """The id of packed fields as a number: its 16 hex digits are 64 bits."""
+    return int.from_bytes(hashlib.sha256(data).digest()[:8], "big")
+
+
+class Seeds(ABC):
+    """The seeds of a run, in order, made anew each time that they are iterated; `read_seeds` opens them."""
+
+    digest: str
+    """A hash of the seeds' contents and order, for the run key."""
+    every: frozenset[str]
+    """The fields that all seeds have."""
+    some: frozenset[str]
+    """The fields that any seed has."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[Seed]: ...
+
+
+def read_seeds(path: str, *, rows: int | None = None, sample: int | None = None) -> Seeds:
     """The seeds of a file, a folder or `hub:owner/name`, equal lines once, in file order.
 
+    All lines are read and validated at once, and read again by each iteration.
+
     With `sample`, `rows` seeds (default: as many as the file has lines) that each hold `sample` lines drawn
-    without replacement as `examples`; the draw depends on the lines and the seed's number alone.
+    without replacement as `examples`; the draw depends on the lines and the seed's number alone. The lines,
+    though not the seeds, are then held in memory.
 
     Raises:
-        DataError: the file is missing, empty, corrupt, or has fewer lines than asked; names the mend.
+        DataError: the file is missing, empty, corrupt, or has fewer lines than asked; names the mend. When
+            iterated: the file changed since.
     """
-    unique = {seed.id: seed for seed in map(make_seed, _lines(path))}
-    seeds = list(unique.values())
-    if not seeds:
-        raise DataError(path, "has no seeds; put at least one line in")
-    if sample is None:
-        if rows is not None and rows > len(seeds):
+    return _Streamed(path, rows) if sample is None else _Drawn(path, rows, sample)
+
+
+class _Streamed(Seeds):
+    """A seed a line. Of each line only its id is kept, and whether it is the first that is equal to it."""
+
+    def __init__(self, path: str, rows: int | None) -> None:
+        self._path, self._read = path, _reader(path)
+        fields, ids = _Fields(), array("Q")
+        for number, line in enumerate(self._read()):
+            ids.append(_number(_pack(line)))
+            fields.add(number, line.keys())
+        first = _firsts(np.frombuffer(ids, np.uint64))
+        at = np.flatnonzero(first)
+        if not len(at):
+            raise DataError(path, "has no seeds; put at least one line in")
+        if rows is not None and rows > len(at):
             raise DataError(
-                path,
-                f"has {len(seeds)} different seeds, fewer than the {rows} rows asked; lower [seeds] rows",
+                path, f"has {len(at)} different seeds, fewer than the {rows} rows asked; lower [seeds] rows"
             )
-        return seeds[:rows]
-    if sample > len(seeds):
-        raise DataError(
-            path, f"has {len(seeds)} different seeds, fewer than [seeds] sample = {sample}; lower it"
+        self._len = rows or len(at)
+        end = int(at[self._len - 1]) + 1
+        self._ids, self._first = ids[:end], first[:end].tobytes()
+        self.sha256 = _digest(np.frombuffer(self._ids, np.uint64)[first[:end]])
+        self.digest = self.sha256[:16]
+        self.every, self.some = fields.every(end), fields.some(end)
+
+    def __len__(self) -> int:
+        return self._len
+
+    def __iter__(self) -> Iterator[Seed]:
+        seeds = map(make_seed, self._read())
+        for known, first in zip(self._ids, self._first, strict=True):
+            try:
+                seed = next(seeds, None)
+            except (DataError, OSError) as error:
+                raise self._changed(str(error)) from error
+            if seed is None:
+                raise self._changed("lines are gone")
+            if int(seed.id, 16) != known:
+                raise self._changed("a line is another")
+            if first:
+                yield seed
+
+    def _changed(self, how: str) -> DataError:
+        return DataError(self._path, f"changed while the run was reading it ({how}); run again")
+
+
+class _Drawn(Seeds):
+    """Each seed is made of lines drawn from all of them."""
+
+    every = some = frozenset({"examples", "number"})
+
+    def __init__(self, path: str, rows: int | None, sample: int) -> None:
+        lines = _Streamed(path, None)
+        if sample > len(lines):
+            raise DataError(
+                path, f"has {len(lines)} different seeds, fewer than [seeds] sample = {sample}; lower it"
+            )
+        self._lines = [seed.fields for seed in lines]
+        self._len, self._sample, self._source = rows or len(lines), sample, lines.sha256
+        self.digest = _digest(np.fromiter((int(seed.id, 16) for seed in self), np.uint64))[:16]
+
+    def __len__(self) -> int:
+        return self._len
+
+    def __iter__(self) -> Iterator[Seed]:
+        for number in range(self._len):
+            drawn = random.Random(f"{self._source}:{number}").sample(self._lines, self._sample)
+            yield make_seed({"examples": drawn, "number": number})
+
+
+class _Fields:
+    """Which lines have which fields, of no line more than that."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, int] = {}
+        """The first line that has a field."""
+        self._lacked: dict[str, int] = {}
+        """The first line that lacks a field of the lines before it."""
+
+    def add(self, number: int, names: Set[str]) -> None:
+        """Take note of the line of this number."""
+        if names == self._found.keys():
+            return
+        for name in names - self._found.keys():
+            self._found[name] = number
+        for name in self._found.keys() - names:
+            self._lacked.setdefault(name, number)
+
+    def some(self, end: int) -> frozenset[str]:
+        """The fields of any line before this one."""
+        return frozenset(name for name, first in self._found.items() if first < end)
+
+    def every(self, end: int) -> frozenset[str]:
+        """The fields of all lines before this one."""
+        return frozenset(
+            name for name, first in self._found.items() if not first and self._lacked.get(name, end) >= end
         )
-    digest = hashlib.sha256("".join(unique).encode()).hexdigest()
-    return [_drawn(seeds, sample, f"{digest}:{number}", number) for number in range(rows or len(seeds))]
 
 
-def _drawn(seeds: list[Seed], sample: int, source: str, number: int) -> Seed:
-    drawn = random.Random(source).sample(seeds, sample)
-    return make_seed({"examples": [seed.fields for seed in drawn], "number": number})
+def _firsts(ids: Ids) -> NDArray[np.bool_]:
+    """Whether each id is the first that is equal to it."""
+    order = np.argsort(ids, kind="stable")
+    ranked = ids[order]
+    first = np.ones(len(ids), np.bool_)
+    first[order[1:]] = ranked[1:] != ranked[:-1]
+    return first
 
 
-def digest_seeds(seeds: list[Seed]) -> str:
-    """A hash of the seeds' contents and order, for the run key."""
-    return hashlib.sha256("".join(seed.id for seed in seeds).encode()).hexdigest()[:16]
+def _digest(ids: Ids) -> str:
+    """A hash of the ids' hex digits, one after the other."""
+    digest = hashlib.sha256()
+    for start in range(0, len(ids), BATCH):
+        digest.update(ids[start : start + BATCH].astype(">u8").tobytes().hex().encode())
+    return digest.hexdigest()
 
 
-def _lines(path: str) -> Iterator[dict[str, Any]]:
+def _reader(path: str) -> Callable[[], Lines]:
+    """What reads the lines, each time anew."""
     if path.startswith("hub:"):
-        yield from _hub(path.removeprefix("hub:"))
-        return
+        return _hub(path.removeprefix("hub:"))
     file = Path(path)
     if file.is_dir():
-        yield from _documents(file)
-    elif not file.is_file():
+        return partial(_documents, file)
+    if not file.is_file():
         raise DataError(file, "no such seed file; write it, or correct the path")
-    elif file.suffix == ".jsonl":
-        yield from _jsonl(file)
-    elif file.suffix == ".csv":
-        yield from _csv(file)
-    elif file.suffix == ".parquet":
-        yield from _parquet(file)
-    else:
+    kinds = {".jsonl": _jsonl, ".csv": _csv, ".parquet": _parquet}
+    if file.suffix not in kinds:
         raise DataError(file, "seeds are .jsonl, .csv, .parquet, a folder of .txt and .md, or hub:owner/name")
+    return partial(kinds[file.suffix], file)
 
 
-def _jsonl(file: Path) -> Iterator[dict[str, Any]]:
+def _jsonl(file: Path) -> Lines:
     with file.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
@@ -95,7 +222,7 @@ def _jsonl(file: Path) -> Iterator[dict[str, Any]]:
             yield fields
 
 
-def _csv(file: Path) -> Iterator[dict[str, Any]]:
+def _csv(file: Path) -> Lines:
     try:
         with file.open(encoding="utf-8-sig", newline="") as text:
             for number, row in enumerate(csv.DictReader(text, strict=True), 2):
@@ -108,13 +235,13 @@ def _csv(file: Path) -> Iterator[dict[str, Any]]:
         raise DataError(file, f"is no valid CSV ({error}); write it as UTF-8 with a header") from error
 
 
-def _parquet(file: Path) -> Iterator[dict[str, Any]]:
+def _parquet(file: Path) -> Lines:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         with pq.ParquetFile(file) as parquet:
-            for batch in parquet.iter_batches():
+            for batch in parquet.iter_batches(BATCH):
                 yield from batch.to_pylist()
     except (pa.ArrowException, OSError) as error:
         raise DataError(
@@ -122,9 +249,8 @@ def _parquet(file: Path) -> Iterator[dict[str, Any]]:
         ) from error
 
 
-def _documents(folder: Path) -> Iterator[dict[str, Any]]:
-    files = sorted(file for file in folder.rglob("*") if file.suffix in DOCUMENTS and file.is_file())
-    for file in files:
+def _documents(folder: Path) -> Lines:
+    for file in _files(folder):
         try:
             text = file.read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
@@ -133,7 +259,21 @@ def _documents(folder: Path) -> Iterator[dict[str, Any]]:
             yield {"text": text, "file": str(file.relative_to(folder))}
 
 
-def _hub(name: str) -> Iterator[dict[str, Any]]:
+def _files(folder: Path) -> Iterator[Path]:
+    """All documents below a folder, sorted by the parts of their paths; holds a folder's names at a time."""
+    try:
+        names = sorted(path.name for path in folder.iterdir())
+    except OSError as error:
+        raise DataError(folder, f"can't be read ({error.strerror}); let it, or move it away") from error
+    for name in names:
+        path = folder / name
+        if path.is_dir():
+            yield from () if path.is_symlink() else _files(path)
+        elif path.suffix in DOCUMENTS and path.is_file():
+            yield path
+
+
+def _hub(name: str) -> Callable[[], Lines]:
     from datasets import load_dataset
     from datasets.exceptions import DatasetNotFoundError
 
@@ -143,5 +283,4 @@ def _hub(name: str) -> Iterator[dict[str, Any]]:
         raise DataError(
             f"hub:{name}", f"can't be loaded ({str(error).splitlines()[0]}); name owner/name"
         ) from error
-    for row in data:
-        yield dict(row)
+    return lambda: map(dict, data)
