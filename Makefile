@@ -1,4 +1,4 @@
-# make run · make test · make check: each makes the environment first, where it is missing or stale.
+# make run · make test · make check · make bench: each makes the environment first, where it is missing or stale.
 #   EXTRAS=gpu,train,dev   another vLLM build     VENV=DIR   another environment     RECIPE=FILE   another run
 PYTHON ?= python3
 VENV ?= .venv
@@ -16,7 +16,7 @@ else
 PIN := -c constraints.txt $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS),--torch-backend cpu)
 endif
 
-.PHONY: run test check format env clean
+.PHONY: run test check bench format env clean
 .DEFAULT_GOAL := env
 
 run: $(READY)
@@ -30,6 +30,9 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest tests/test_architecture.py
+
+bench: $(READY)
+	$(BIN)/python benchmarks/engine.py all
 
 format: $(READY)
 	$(BIN)/ruff check --fix .
