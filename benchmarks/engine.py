@@ -26,6 +26,7 @@ import trouble
 import typer
 from harness import Bench, CannotMeasure, Line, Report
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -111,13 +112,13 @@ def _table(lines: list[Line]) -> Table:
     for line in lines:
         met = {None: "", True: "yes", False: "NO"}[line.met]
         cells = (line.bare, line.synth, line.ratio)
-        table.add_row(line.part, line.measure, *map(_cell, cells), line.target, met)
+        table.add_row(line.part, escape(line.measure), *map(_cell, cells), line.target, met)
     return table
 
 
 def _cell(value: float | str | None) -> str:
     if value is None or isinstance(value, str):
-        return value or ""
+        return escape(value or "")
     if value == int(value):
         return f"{value:,.0f}"
     return f"{value:,.3f}" if abs(value) < 10 else f"{value:,.1f}"

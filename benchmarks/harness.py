@@ -211,7 +211,7 @@ class Project:
             f'name = "bench"\n[seeds]\npath = "seeds.jsonl"\n'
             f'[teacher]\nmodel = "{self.model}"\nendpoint = {endpoint}\n{key}max_tokens = {self.max_tokens}\n'
             f"[[generate]]\n{use}\n{'structured = true' if structured else ''}\n"
-            '[[filter]]\nuse = "truncated"\n[[filter]]\nuse = "length"\nmin_words = 1\n'
+            '[[filter]]\nuse = "truncated"\n[[filter]]\nuse = "length"\nmax_words = 100000\n'
             + (f"[run]\nmax_failed = {max_failed}\n" if max_failed is not None else "")
         )
         return self

@@ -1,11 +1,297 @@
 """What must hold when things go wrong: `faults` and `kill`."""
 
-from harness import Bench
+import contextlib
+import hashlib
+import json
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness import (
+    Bench,
+    CannotMeasure,
+    Line,
+    Mock,
+    Project,
+    Usage,
+    kill_group,
+    measure,
+    must,
+    start,
+)
+
+from synth.seeds import make_seed
+
+FAULTS = {"e429": 0.02, "e500": 0.02, "ereset": 0.02, "etrunc": 0.02}
+POISON = 0.015
+SERVER = {"slots": 64, "mean": 0.5, "sigma": 0.6, "tail_p": 0.05, "tail_x": 4}
+LATE = 0.25
+"""Seconds after an answer was sent by which it must be in the journal."""
 
 
 def faults(bench: Bench, rows: int, outage: float) -> None:
-    """Later."""
+    """Every kind of trouble in a run of its own."""
+    rows = bench.scaled(rows)
+    parts: list[Callable[[], None]] = [
+        lambda: _mixed(bench, rows, structured=False),
+        lambda: _mixed(bench, rows, structured=True),
+        lambda: _outage(bench, rows, outage, servers=2),
+        lambda: _outage(bench, rows, outage, servers=1),
+        lambda: _poison(bench, rows, 0.05),
+        lambda: _poison(bench, rows, 0.005),
+    ]
+    for part in parts:
+        try:
+            part()
+        except CannotMeasure as error:
+            bench.report.add(Line("faults", "could not be measured", str(error), met=False))
+
+
+def _complete(project: Project, rows: int, *, structured: bool = False) -> str:
+    """What is wrong with a raw table in which each row 0..N-1 must be there once, kept; "" if nothing."""
+    table = project.table()
+    numbers = Counter(json.loads(row["fields"]).get("n") for row in table)
+    wrong = {
+        "missing": sum(n not in numbers for n in range(rows)),
+        "doubled": sum(count > 1 for count in numbers.values()),
+        "not kept": sum(row["status"] != "kept" for row in table),
+        "mixed": sum(row["status"] == "kept" and _mixed_up(row, structured) for row in table),
+    }
+    return ", ".join(f"{count} {what}" for what, count in wrong.items() if count)
+
+
+def _mixed_up(row: dict[str, Any], structured: bool) -> bool:
+    """Whether a row holds another row's reply, or no JSON where a schema was asked for."""
+    tag = f"[[row:{json.loads(row['fields'])['n']}]]"
+    question, answer = (message["content"] for message in row["messages"])
+    if structured:
+        try:
+            answer = json.loads(answer)["text"]
+        except (json.JSONDecodeError, KeyError, TypeError):
+            return True
+    return not (question.startswith(tag) and answer.startswith(tag))
+
+
+def _mixed(bench: Bench, rows: int, *, structured: bool) -> None:
+    """2% each of several faults; if `structured`, the second step asks by a schema and 2% are cut JSON."""
+    kinds = {**FAULTS, **({"ebad": 0.02} if structured else {})}
+    name = "mixed faults, JSON" if structured else "mixed faults"
+    with Mock(bench.mock, **SERVER, **kinds) as mock:
+        project = Project(bench.folder("mixed"), rows).write([mock.url], structured=structured)
+        bench.say(f"faults: {name}, {rows:,} rows")
+        usage = must(measure(project.generate, project.folder), f"{name}: synth generate")
+        stats = mock.stats()
+    injected = sum(stats["answers"][kind] for kind in kinds)
+    bench.report.details[name] = {"stats": stats, "wall": usage.wall}
+    wrong = _complete(project, rows, structured=structured)
+    bench.report.check(
+        "faults", f"{name}: {rows:,} rows", wrong or "all kept, once", "all kept, once", not wrong
+    )
+    again = stats["paid_again"]
+    bench.report.check(
+        "faults", f"{name}: requests paid again", again, f"<= {injected} faults", again <= injected
+    )
+
+
+@dataclass(slots=True)
+class _Away:
+    """Kills a server once it has answered `after` requests, and starts it again `seconds` later."""
+
+    mock: Mock
+    after: int
+    seconds: float
+    ok_before: int = 0
+    in_flight: int = 0
+    killed: float = 0.0
+    back: float = 0.0
+
+    def __call__(self) -> None:
+        if not self.killed:
+            stats = self.mock.stats()
+            if stats["answers"]["ok"] >= self.after:
+                self.ok_before, self.in_flight = stats["answers"]["ok"], stats["running"] + stats["waiting"]
+                self.mock.kill()
+                self.killed = time.monotonic()
+        elif not self.back and time.monotonic() - self.killed >= self.seconds:
+            self.mock.start()
+            self.back = time.monotonic()
+
+
+def _outage(bench: Bench, rows: int, seconds: float, *, servers: int) -> None:
+    """One of `servers` is killed with -9 in mid-run and is back `seconds` later."""
+    name = f"1 of {servers} servers away for {seconds:.0f} s"
+    mocks = [Mock(bench.mock, **{**SERVER, "mean": 2}) for _ in range(servers)]
+    with contextlib.ExitStack() as stack:
+        for mock in mocks:
+            stack.enter_context(mock)
+        project = Project(bench.folder("outage"), rows).write([mock.url for mock in mocks])
+        bench.say(f"faults: {name}, {rows:,} rows")
+        away = _Away(mocks[0], max(1, rows // 8), seconds)
+        usage = measure(project.generate, project.folder, tick=away)
+        must(usage, f"{name}: synth generate")
+        if not away.back:
+            raise CannotMeasure(f"{name}: the run was over before the server was back; give more rows")
+        ok = away.ok_before + sum(mock.stats()["answers"]["ok"] for mock in mocks)
+    host = mocks[0].url.removesuffix("/v1")
+    said = [line for line in usage.err.splitlines() if host in line]
+    bench.report.details[name] = {"wall": usage.wall, "ok": ok, "in_flight": away.in_flight, "said": said}
+    wrong = _complete(project, rows)
+    bench.report.check(
+        "faults", f"{name}: {rows:,} rows", wrong or "all kept, once", "all kept, once", not wrong
+    )
+    bench.report.check("faults", f"{name}: lines that name it", len(said), ">= 1", bool(said))
+    again, fair = ok - 2 * rows, away.in_flight
+    bench.report.check("faults", f"{name}: answers paid again", again, f"<= {fair} in flight", again <= fair)
+
+
+def poisoned(bench: Bench, rows: int) -> set[int]:
+    """The rows of which a step always fails, found by the bare loop on a fast server with the same draws."""
+    with Mock(bench.mock, slots=64, mean=0.001, epoison=POISON) as mock:
+        project = Project(bench.folder("poisoned"), rows).write([mock.url])
+        usage = must(measure(project.bare(mock.url, 64), project.folder), "the bare loop")
+    return {n for n, _, _ in json.loads(usage.out)["failed"]}
+
+
+def _poison(bench: Bench, rows: int, max_failed: float) -> None:
+    """Some requests always fail: exactly their rows must fail, or the run stops where they are too many."""
+    name = f"poison {POISON:.1%}, max_failed {max_failed:.1%}"
+    bad = poisoned(bench, rows)
+    with Mock(bench.mock, **SERVER, epoison=POISON) as mock:
+        project = Project(bench.folder("poison"), rows).write([mock.url], max_failed=max_failed)
+        bench.say(f"faults: {name}, {rows:,} rows of which {len(bad)} can't be made")
+        usage = measure(project.generate, project.folder)
+    bench.report.details[name] = {
+        "wall": usage.wall,
+        "bad": sorted(bad),
+        "code": usage.code,
+        "last": usage.last,
+    }
+    if len(bad) > max_failed * rows:
+        _stopped(bench, name, usage)
+        return
+    must(usage, f"{name}: synth generate")
+    number = {make_seed(project.seed(n)).id: n for n in range(rows)}
+    table = project.table()
+    failed = {number[row["seed_id"]] for row in table if row["status"] == "failed"}
+    kept = {number[row["seed_id"]] for row in table if row["status"] == "kept"}
+    mute = sum(row["status"] == "failed" and not row["reason"] for row in table)
+    exact = failed == bad and kept == set(range(rows)) - bad and len(table) == rows
+    report, target = bench.report, f"exactly the {len(bad)} bad"
+    seen = f"{len(failed & bad)} bad, {len(failed - bad)} good, {len(table)} rows in all"
+    report.check("faults", f"{name}: rows that failed", seen, target, exact)
+    report.check("faults", f"{name}: failed without a reason", mute, "0", mute == 0)
+
+
+def _stopped(bench: Bench, name: str, usage: Usage) -> None:
+    bench.report.check("faults", f"{name}: exit code", usage.code, "3", usage.code == 3)
+    why = usage.last
+    bench.report.check("faults", f"{name}: says why", why, "names max_failed", "max_failed" in why)
+
+
+@dataclass(slots=True)
+class _Kills:
+    """What was seen at each kill: when, what was in flight, what was answered, what was journaled."""
+
+    moments: list[float] = field(default_factory=list)
+    in_flight: list[int] = field(default_factory=list)
+    answered: list[int] = field(default_factory=list)
+    journaled: list[int] = field(default_factory=list)
 
 
 def kill(bench: Bench, rows: int, kills: int, seed: int) -> None:
-    """Later."""
+    """One run killed again and again with -9, beside an undisturbed one."""
+    rows = bench.scaled(rows)
+    log = bench.work / "kill.log"
+    with Mock(bench.mock, **SERVER) as mock:
+        whole = Project(bench.folder("whole"), rows).write([mock.url])
+        bench.say(f"kill: an undisturbed run of {rows:,} rows")
+        plain = must(measure(whole.generate, whole.folder), "synth generate")
+        mock.reset(log=str(log))
+        project = Project(bench.folder("kill"), rows).write([mock.url])
+        seen = _killed_often(bench, project, mock, kills, seed)
+        bench.say("kill: to the end")
+        last = must(measure(project.generate, project.folder), "synth generate after the kills")
+        stats = mock.stats()
+        mock.reset(log=str(bench.work / "closed.log"))  # makes it write out the first log
+    done = must(measure(project.generate, project.folder), "synth generate on a run that is done")
+    answers = _answers(log)
+    again = sum(len(times) - 1 for times in answers.values())
+    late = _lost(answers.values(), seen.moments)
+    bench.report.details["kill"] = {
+        "rows": rows,
+        "wall": [plain.wall, last.wall, done.wall],
+        "stats": stats,
+        "moments": seen.moments,
+        "in_flight": seen.in_flight,
+        "answered": seen.answered,
+        "journaled": seen.journaled,
+    }
+    report, fair = bench.report, sum(seen.in_flight)
+    same = _sha256(project.shards) == _sha256(whole.shards)
+    verdict = "the same" if same else "different"
+    report.check(
+        "kill", f"{kills} kills: sha256 of raw/, {len(whole.shards)} shards", verdict, "the same", same
+    )
+    wrong = _complete(project, rows)
+    report.check(
+        "kill", f"{kills} kills: {rows:,} rows", wrong or "all kept, once", "all kept, once", not wrong
+    )
+    report.check("kill", f"answered {LATE} s before a kill, asked again", late, "0", late == 0)
+    report.check("kill", "answers paid again, all kills", again, f"<= {fair} in flight", again <= fair)
+
+
+def _killed_often(bench: Bench, project: Project, mock: Mock, kills: int, seed: int) -> _Kills:
+    """Kill at random amounts of answers; where a run starts beyond its own, at a random early moment."""
+    draw, seen = random.Random(seed), _Kills()
+    total = 2 * project.rows
+    for number, goal in enumerate(sorted(draw.uniform(0, 0.97 * total) for _ in range(kills)), 1):
+        process = start(project.generate, project.folder)
+        try:
+            early = draw.uniform(0, 2.0)
+            began, stats = time.monotonic(), mock.stats()
+            beyond = stats["answers"]["ok"] >= goal
+            while time.monotonic() - began < early if beyond else stats["answers"]["ok"] < goal:
+                if process.poll() is not None:
+                    text = (project.folder / "stderr").read_text(errors="replace")
+                    raise CannotMeasure(f"synth generate ended before kill {number}: {text[-300:]}")
+                time.sleep(0.005)
+                stats = mock.stats()
+            seen.moments.append(time.monotonic())
+        finally:
+            kill_group(process)
+        journals = sorted((project.folder / "data" / "runs").glob("bench-*/journal/replies.jsonl"))
+        seen.in_flight.append(stats["running"] + stats["waiting"])
+        seen.answered.append(stats["answers"]["ok"])
+        seen.journaled.append(sum(path.read_bytes().count(b"\n") for path in journals))
+        bench.say(
+            f"kill: {number} of {kills} at {seen.answered[-1]:,} answers, {seen.journaled[-1]:,} in the journal"
+        )
+    return seen
+
+
+def _answers(log: Path) -> dict[tuple[int, int], list[float]]:
+    """When each request, by row and step, was answered well; times of the monotonic clock."""
+    answers: dict[tuple[int, int], list[float]] = {}
+    for line in log.read_text().splitlines():
+        _, _, ended, row, step, _, _, what = line.split()
+        if what == "ok" and int(row) >= 0:
+            answers.setdefault((int(row), int(step)), []).append(float(ended))
+    return answers
+
+
+def _lost(answers: Iterable[list[float]], moments: list[float]) -> int:
+    """Requests that were asked again though an answer had been sent long enough before the next kill."""
+    lost = 0
+    for times in answers:
+        for ended in sorted(times)[:-1]:
+            following = min((moment for moment in moments if moment >= ended), default=float("inf"))
+            lost += following - ended > LATE
+    return lost
+
+
+def _sha256(files: list[Path]) -> list[tuple[str, str]]:
+    return [(file.name, hashlib.sha256(file.read_bytes()).hexdigest()) for file in files]
