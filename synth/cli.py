@@ -64,7 +64,7 @@ def check(recipe: RecipeFile, rows: Rows = None) -> None:
     """Validate everything that can be validated without a teacher."""
     run = pipeline.open_run(recipe, rows=rows)
     checked = run.checked
-    planned = sum(map(engine.planned_rows, engine.plan(run.recipe.generate, checked.seeds, 1)))
+    planned = engine.planned_rows(run.recipe.generate, len(checked.seeds))
     out.print(f"{recipe}: good. {len(checked.seeds):,} seeds, {planned:,} rows planned", soft_wrap=True)
     out.print(f"run folder: {report.relative(run.folder)}", soft_wrap=True)
 

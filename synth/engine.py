@@ -7,21 +7,24 @@ come out, and in which order they are stored, never depends on which came first.
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
-from typing import Unpack
 
 import orjson
 
 from synth.errors import RequestFailed, ShareFailedError, Unusable
+from synth.llm.asker import Asker
 from synth.prompts import Prompts
 from synth.steps import Filter, Judge, Row, Strategy
 from synth.store import read_parquet, to_table, write_parquet
-from synth.types import Ask, Message, Record, Reply, Sampling, Seed, Status, Verdict
+from synth.types import Record, Seed, Status, Verdict
 
 WINDOW = 2048
 """Units under way at once: what bounds memory."""
+TOGETHER = 64
+"""Samples of one seed that are started together at most."""
 FAILED_AT_LEAST = 20
 """Failed rows below which the share is held against the run at its end only."""
 
@@ -43,8 +46,8 @@ class Steps:
     filters: Sequence[Filter]
     judges: Sequence[Judge]
     prompts: Prompts
-    teacher: Ask
-    judge: Ask
+    teacher: Asker
+    judge: Asker
 
 
 @dataclass(slots=True)
@@ -70,28 +73,32 @@ class Progress:
         setattr(self, status, getattr(self, status) + rows)
 
 
-def plan(strategies: Sequence[Strategy], seeds: Sequence[Seed], shard_rows: int) -> list[list[Unit]]:
-    """The shards of a run, each of one unit at least and of at most `shard_rows` planned rows otherwise."""
-    shards: list[list[Unit]] = [[]]
+def plan(strategies: Sequence[Strategy], seeds: Iterable[Seed], shard_rows: int) -> Iterator[list[Unit]]:
+    """The shards of a run, each of one unit at least and of at most `shard_rows` planned rows otherwise.
+
+    Seeds are gone through once a strategy; one shard is in memory at a time.
+    """
+    shard: list[Unit] = []
     rows = 0
     for index, strategy in enumerate(strategies):
         for seed in seeds:
             for sample in range(strategy.samples):
-                if shards[-1] and rows + strategy.rows_per_seed > shard_rows:
-                    shards.append([])
-                    rows = 0
-                shards[-1].append(Unit(strategy, index, seed, sample))
+                if shard and rows + strategy.rows_per_seed > shard_rows:
+                    yield shard
+                    shard, rows = [], 0
+                shard.append(Unit(strategy, index, seed, sample))
                 rows += strategy.rows_per_seed
-    return [shard for shard in shards if shard]
+    if shard:
+        yield shard
 
 
-def planned_rows(units: Sequence[Unit]) -> int:
-    """Rows that these units are planned to yield."""
-    return sum(unit.strategy.rows_per_seed for unit in units)
+def planned_rows(strategies: Sequence[Strategy], seeds: int) -> int:
+    """Rows that these strategies are planned to make of so many seeds."""
+    return sum(seeds * strategy.samples * strategy.rows_per_seed for strategy in strategies)
 
 
 async def generate(
-    shards: Sequence[Sequence[Unit]], steps: Steps, folder: Path, progress: Progress, max_failed: float
+    shards: Iterable[Sequence[Unit]], steps: Steps, folder: Path, progress: Progress, max_failed: float
 ) -> list[Path]:
     """Write every shard of the plan that is not there yet, or has failed rows; returns all their paths.
 
@@ -99,15 +106,15 @@ async def generate(
         TeacherError: no request can be answered; the shards and replies so far are kept.
         ShareFailedError: more than `max_failed` of all planned rows failed.
     """
-    paths = [folder / f"part-{number:05d}.parquet" for number in range(len(shards))]
-    gate = asyncio.Semaphore(WINDOW)
+    paths: list[Path] = []
+    window = _Window()
 
     async def one(unit: Unit) -> list[Record]:
         try:
             with _Noted(unit):
                 records = await run_unit(unit, steps)
         finally:
-            gate.release()
+            window.leave()
         for record in records:
             progress.add(record.status)
         _check_share(records, progress, max_failed, FAILED_AT_LEAST)
@@ -119,15 +126,19 @@ async def generate(
 
     async def start(path: Path, units: Sequence[Unit], group: asyncio.TaskGroup) -> None:
         tasks = []
-        for unit in units:
-            await gate.acquire()
-            tasks.append(group.create_task(one(unit)))
+        for part in _together(units):
+            await window.enter(len(part))
+            tasks += [group.create_task(one(unit)) for unit in part]
         group.create_task(write(path, tasks))
 
     try:
         async with asyncio.TaskGroup() as group:
-            for path, units in zip(paths, shards, strict=True):
-                statuses = read_parquet(path)["status"].to_pylist() if path.is_file() else ["failed"]
+            for number, units in enumerate(shards):
+                path = folder / f"part-{number:05d}.parquet"
+                paths.append(path)
+                statuses = (
+                    read_parquet(path, ["status"])["status"].to_pylist() if path.is_file() else ["failed"]
+                )
                 if "failed" in statuses:  # asks again for what failed; the rest is in the journal
                     await start(path, units, group)
                 else:
@@ -137,6 +148,33 @@ async def generate(
         raise _first(errors) from None
     _check_share((), progress, max_failed, 1)
     return paths
+
+
+def _together(units: Sequence[Unit]) -> Iterator[list[Unit]]:
+    """The samples of each seed, at most `TOGETHER` of them."""
+    for _, samples in groupby(units, key=lambda unit: (unit.index, unit.seed.id)):
+        left = list(samples)
+        while left:
+            yield left[:TOGETHER]
+            left = left[TOGETHER:]
+
+
+class _Window:
+    """At most `WINDOW` units under way; samples of one seed enter together, to be asked together."""
+
+    def __init__(self) -> None:
+        self._free = WINDOW
+        self._left = asyncio.Event()
+
+    async def enter(self, units: int) -> None:
+        while self._free < units:
+            self._left.clear()
+            await self._left.wait()
+        self._free -= units
+
+    def leave(self) -> None:
+        self._free += 1
+        self._left.set()
 
 
 class _Noted:
@@ -176,7 +214,8 @@ async def run_unit(unit: Unit, steps: Steps) -> list[Record]:
     """Exactly the unit's planned rows, each kept, rejected or failed with a reason."""
     rows: list[Row]
     try:
-        rows = await unit.strategy.generate(unit.seed, _sampled(steps.teacher, unit.sample), steps.prompts)
+        ask = steps.teacher.of(unit.strategy.name, unit.sample)
+        rows = await unit.strategy.generate(unit.seed, ask, steps.prompts)
     except (Unusable, RequestFailed) as reason:
         rows = [reason] * unit.strategy.rows_per_seed
     planned = unit.strategy.rows_per_seed
@@ -185,14 +224,9 @@ async def run_unit(unit: Unit, steps: Steps) -> list[Record]:
             f"{unit.strategy.name} made {len(rows)} rows of one seed and promised at most {planned}"
         )
     rows += [Unusable("the teacher gave fewer rows than asked")] * (planned - len(rows))
+    if len(rows) == 1:
+        return [await _finish(unit, 0, rows[0], steps)]
     return list(await asyncio.gather(*(_finish(unit, n, row, steps) for n, row in enumerate(rows))))
-
-
-def _sampled(ask: Ask, sample: int) -> Ask:
-    async def sampled(messages: Sequence[Message], /, **sampling: Unpack[Sampling]) -> Reply:
-        return await ask(messages, **({"sample": sample} | sampling))
-
-    return sampled if sample else ask
 
 
 async def _finish(unit: Unit, number: int, row: Row, steps: Steps) -> Record:
@@ -224,7 +258,7 @@ async def judged(record: Record, steps: Steps) -> Record:
             return replace(record, verdicts=tuple(verdicts), status="rejected")
     for judge in steps.judges:
         try:
-            verdict = await judge.judge(record, steps.judge, steps.prompts)
+            verdict = await judge.judge(record, steps.judge.of(judge.name), steps.prompts)
         except Unusable as reason:
             verdict = Verdict(judge.name, False, None, str(reason))
         except RequestFailed as reason:

@@ -3,19 +3,26 @@
 import asyncio
 import contextlib
 import os
-from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
 
-from synth.llm import server, weights
-from synth.llm.asker import Asker, Connect
+from synth.errors import TeacherError
+from synth.llm import probe, served, server, weights
+from synth.llm.asker import Asker, Backend, Connect
 from synth.llm.client import Client
+from synth.llm.contract import Contract
+from synth.llm.endpoint import Address
 from synth.llm.journal import Journal
 from synth.recipe import Role
+from synth.types import Capability
 
 Say = Callable[[str], None]
+Needs = Mapping[Capability, str]
+"""What an endpoint must be able to do, and which step needs it."""
+MOST_SAMPLES = 32
+"""Samples of one prompt that one request asks for at most: what is lost when it fails."""
 
 
 class Models:
@@ -27,9 +34,9 @@ class Models:
     def __init__(self, journal: Journal, logs: Path, say: Say) -> None:
         self.journal, self.logs, self.say = journal, logs, say
         self.askers: dict[str, Asker] = {}
-        self.retries: Counter[str] = Counter()
+        self.clients: dict[str, Client] = {}
+        self.contracts: dict[str, Contract] = {}
         self._stack = AsyncExitStack()
-        self._clients: dict[str, Client] = {}
         self._starting = asyncio.Lock()
 
     async def __aenter__(self) -> "Models":
@@ -38,47 +45,82 @@ class Models:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for asker in self.askers.values():
+            await asker.aclose()
         await self.release()
 
-    def asker(self, name: str, role: Role, *, identity: str | None = None) -> Asker:
+    def asker(
+        self, name: str, role: Role, *, identity: str | None = None, needs: Needs | None = None
+    ) -> Asker:
         """The asker of a role. `identity` stands for the model in request keys; by default its name."""
         chosen = identity or weights.identify(role.model)
-        self.askers[name] = Asker(chosen, role.sampling(), self.journal, self._connect(role))
+        self.askers[name] = Asker(chosen, role.sampling(), self.journal, self._connect(role, needs or {}))
         return self.askers[name]
 
     async def release(self) -> None:
         """Stop the servers started so far; a later request starts its own again."""
-        for client in self._clients.values():
-            self.retries.update(client.retries)
-        self._clients.clear()
+        self.clients.clear()
         await self._stack.aclose()
 
-    def _connect(self, role: Role) -> Connect:
-        where = role.endpoint or f"{role.model} {role.max_model_len} {role.flags}"
+    def _connect(self, role: Role, needs: Needs) -> Connect:
+        where = " ".join(role.endpoint) or f"{role.model} {role.max_model_len} {role.flags} {role.replicas}"
+        proven = False
 
-        async def connect() -> Client:
-            async with self._starting:
-                if where not in self._clients:
-                    self._clients[where] = await self._stack.enter_async_context(self._client(role))
-            return self._clients[where]
+        async def connect() -> tuple[Backend, int]:
+            nonlocal proven
+            if not proven:
+                async with self._starting:
+                    if where not in self.clients:
+                        client = await self._stack.enter_async_context(self._client(role))
+                        self.clients[where] = client
+                        self.contracts[where] = client.contract
+                    self._check(role, self.clients[where], needs)
+                    proven = True
+            client = self.clients[where]
+            return client, MOST_SAMPLES if "n" in client.contract.can else 1
 
         return connect
 
+    def _check(self, role: Role, client: Client, needs: Needs) -> None:
+        address = client.endpoints[0].base_url
+        if lack := probe.lacking(client.contract, needs):
+            raise TeacherError(f"{address}: {lack}, which it can't do; use another endpoint or another step")
+        if role.seed is not None and "seed" not in client.contract.can:
+            raise TeacherError(f"{address}: a seed changes nothing there; remove seed from the recipe")
+        if (context := client.contract.context) is not None and context <= role.max_tokens:
+            raise TeacherError(
+                f"{address}: its context is {context} tokens, no more than max_tokens = {role.max_tokens}; "
+                "lower max_tokens"
+            )
+
     @contextlib.asynccontextmanager
     async def _client(self, role: Role) -> AsyncIterator[Client]:
-        if role.endpoint:
-            key = (
-                os.environ[role.api_key_env] if role.api_key_env else None
-            )  # `check` has seen that it is set
-            async with Client(role.endpoint, key, role.model, self.say) as client:
-                yield client
-            return
-        model = weights.find_model(role.model, self.say)
-        name = Path(role.model).name
-        log = self.logs / f"vllm-{name}.log"
-        serving = server.serve(model, name, log, self.say, max_model_len=role.max_model_len, flags=role.flags)
-        async with (
-            serving as served,
-            Client(served.base_url, served.api_key, name, self.say, served.died) as client,
-        ):
+        async with contextlib.AsyncExitStack() as stack:
+            name, addresses = role.model, []
+            memory = self.journal.path.parent if role.endpoint else None
+            if role.endpoint:
+                key = os.environ[role.api_key_env] if role.api_key_env else None  # `check` has seen it
+                addresses = [Address(url, key) for url in role.endpoint]
+            elif kept := await served.find(role.model, role.max_model_len, role.flags, role.replicas):
+                self.say(f"using the vLLM that `synth serve` keeps up (process {kept.pid})")
+                name, addresses = kept.model, [Address(url, kept.api_key) for url in kept.urls]
+            else:
+                name = Path(role.model).name
+                serving = server.serve(
+                    weights.find_model(role.model, self.say),
+                    name,
+                    self.logs,
+                    self.say,
+                    max_model_len=role.max_model_len,
+                    flags=role.flags,
+                    replicas=role.replicas,
+                )
+                servers = await stack.enter_async_context(serving)
+                addresses = [Address(s.base_url, s.api_key, s.died, s.restart) for s in servers]
+            client = await stack.enter_async_context(Client(addresses, name, self.say))
+            if role.seed is not None and memory is None and server.build_of_vllm() == "cpu":
+                raise TeacherError(
+                    "vLLM's CPU build ends at a request with a seed; remove seed from the recipe"
+                )
+            await probe.prove(client, memory, seeded=role.seed is not None)
             yield client

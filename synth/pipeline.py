@@ -5,17 +5,21 @@ asks nothing and starts nothing.
 """
 
 import asyncio
+import gc
 import hashlib
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 import pyarrow as pa
+import uvloop
 
 from synth import engine, export, scoring
 from synth.check import Checked, check
@@ -25,9 +29,9 @@ from synth.llm.journal import Journal
 from synth.llm.weights import find_model, identify
 from synth.models import Models, Say
 from synth.recipe import Recipe, Role, load_recipe
-from synth.steps import Selection, Selector
+from synth.steps import Selection, Selector, Step
 from synth.store import Counts, Dataset, read_parquet, sha256, to_record, to_table, write_parquet, write_whole
-from synth.types import Record
+from synth.types import Capability, Record
 
 if TYPE_CHECKING:
     from synth.student.train import TrainStep
@@ -102,7 +106,8 @@ def generate(run: Run, on_progress: Callable[[Progress, Models], None] = lambda 
             run.say("generate: done before, 0 requests")
         else:
             write_whole(run.folder / "recipe.toml", run.recipe.text.encode())
-            asyncio.run(_generate(run, on_progress))
+            with _few_collections(), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(_generate(run, on_progress))
         counts = run.dataset.counts("raw")
     return counts
 
@@ -110,7 +115,7 @@ def generate(run: Run, on_progress: Callable[[Progress, Models], None] = lambda 
 async def _generate(run: Run, on_progress: Callable[[Progress, Models], None]) -> None:
     recipe, start = run.recipe, time.monotonic()
     shards = engine.plan(recipe.generate, run.checked.seeds, recipe.run.shard_rows)
-    progress = Progress(sum(map(engine.planned_rows, shards)))
+    progress = Progress(engine.planned_rows(recipe.generate, len(run.checked.seeds)))
     with run.journal() as journal:
         async with (
             Models(journal, run.folder / "logs", run.say) as models,
@@ -126,7 +131,7 @@ async def _generate(run: Run, on_progress: Callable[[Progress, Models], None]) -
             "rows": recipe.seeds.rows,
             "counts": run.dataset.counts("raw").to_json(),
             "asked": {name: asker.meter.to_json() for name, asker in models.askers.items()},
-            "retries": dict(models.retries),
+            "retries": dict(sum((client.retries for client in models.clients.values()), Counter())),
             "torn_journal_lines": journal.torn,
             "seconds": round(time.monotonic() - start, 1),
             "versions": {name: version(name) for name in ("synth", "pyarrow", "aiohttp", "jinja2")},
@@ -140,9 +145,26 @@ def _steps(run: Run, models: Models) -> engine.Steps:
         run.recipe.filters,
         run.recipe.judges,
         run.checked.prompts,
-        models.asker("teacher", teacher),
-        models.asker("judge", run.recipe.judge or teacher),
+        models.asker("teacher", teacher, needs=_needs(run.recipe.generate)),
+        models.asker("judge", run.recipe.judge or teacher, needs=_needs(run.recipe.judges)),
     )
+
+
+@contextmanager
+def _few_collections() -> Iterator[None]:
+    """Garbage is collected seldom: rows hold no cycles, and a search through all that waits costs a fifth."""
+    before = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
+
+
+def _needs(asking: Sequence[Step]) -> dict[Capability, str]:
+    return {ability: step.name for step in reversed(asking) for ability in step.needs}
 
 
 @asynccontextmanager
@@ -177,8 +199,11 @@ def preview(run: Run, rows: int) -> Previewed:
 
     Their replies go into the run's journal: the run itself won't ask for them again.
     """
-    units = [unit for shard in engine.plan(run.recipe.generate, run.checked.seeds, 1) for unit in shard]
-    chosen = units[:: max(1, len(units) // rows)][:rows]
+    strategies, seeds = run.recipe.generate, run.checked.seeds
+    planned = engine.planned_rows(strategies, len(seeds))
+    units = sum(strategy.samples for strategy in strategies) * len(seeds)
+    every = (unit for shard in engine.plan(strategies, seeds, 1) for unit in shard)
+    chosen = list(islice(every, 0, None, max(1, units // rows)))[:rows]
 
     async def ask() -> Previewed:
         with run.journal() as journal:
@@ -187,7 +212,7 @@ def preview(run: Run, rows: int) -> Previewed:
                 made = await asyncio.gather(*(engine.run_unit(unit, steps) for unit in chosen))
                 records = [record for unit in made for record in unit][:rows]
                 speed = models.askers["teacher"].meter.tokens_per_second
-                return Previewed(records, engine.planned_rows(units), speed)
+                return Previewed(records, planned, speed)
 
     with run.dataset.lock():
         return asyncio.run(ask())
@@ -321,7 +346,7 @@ def evaluate(run: Run) -> scoring.Scores:
 async def _evaluate(run: Run, plan: scoring.Plan, identity: str, inputs: str) -> None:
     student, start = run.recipe.student, time.monotonic()
     assert student is not None
-    tuned = student.model_copy(update={"model": str(run.folder / "student"), "endpoint": None})
+    tuned = student.model_copy(update={"model": str(run.folder / "student"), "endpoint": ()})
     with run.journal() as journal:
         async with Models(journal, run.folder / "logs", run.say) as models:
             base = models.asker("base", student)

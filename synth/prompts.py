@@ -43,6 +43,8 @@ class PromptFile:
     variables: frozenset[str]
     turns: tuple[tuple[Role, str], ...]
     template: Template
+    built_in: Mapping[str, object]
+    """Jinja's own names, such as `range`."""
 
 
 class Prompts:
@@ -79,17 +81,13 @@ class Prompts:
             Unusable: the seed lacks a variable, or with its values the template fails or says nothing.
         """
         prompt = self.file(name)
-        context = prompt.template.new_context(dict(fields))
+        context = prompt.template.new_context({**prompt.built_in, **fields}, shared=True)
         messages: list[Message] = []
         try:
-            for _ in prompt.template.root_render_func(context):
-                pass  # what a file sets above its blocks is seen in them
+            # what a file sets above its blocks is seen in them
+            whole = "".join(prompt.template.root_render_func(context))
             for role, block in prompt.turns:
-                text = (
-                    "".join(prompt.template.blocks[block](context))
-                    if block
-                    else prompt.template.render(dict(fields))
-                )
+                text = "".join(prompt.template.blocks[block](context)) if block else whole
                 if text := text.strip():
                     messages.append({"role": role, "content": text})
         except (TemplateError, TypeError, ValueError, ArithmeticError) as error:
@@ -123,7 +121,14 @@ class Prompts:
                 )
             roles.append((cast(Role, role), block))
         version = f"{name}@{hashlib.sha256(source.encode()).hexdigest()[:8]}"
-        return PromptFile(name, version, frozenset(variables), tuple(roles or [("user", "")]), template)
+        return PromptFile(
+            name,
+            version,
+            frozenset(variables),
+            tuple(roles or [("user", "")]),
+            template,
+            dict(template.globals),
+        )
 
     def _read(self, name: str, seen: set[str]) -> tuple[str, set[str], list[str]]:
         """Source (with that of all includes), undeclared variables and top-level block names of a file."""

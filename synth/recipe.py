@@ -9,10 +9,10 @@ import sys
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, InstanceOf, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, InstanceOf, ValidationError, field_validator
 
 from synth import steps
 from synth.errors import RecipeError
@@ -43,14 +43,21 @@ class Role(Table):
 
     model: str
     """`smollm2-135m-instruct` (ships with synth), a folder, or a Hub name."""
-    endpoint: str | None = Field(default=None, pattern=r"^https?://[^/]+/")
-    """The /v1 address of a running server; without it vLLM is started here and stopped afterwards."""
+    endpoint: tuple[Annotated[str, Field(pattern=r"^https?://[^/]+/")], ...] = ()
+    """The /v1 address of a running server, or a list of several that serve the same model; without it vLLM is
+    started here and stopped afterwards."""
     api_key_env: str | None = None
     """The environment variable that holds the endpoint's key."""
     max_model_len: int = Field(default=2048, gt=0)
     """Context length of the server that is started here, in tokens."""
+    replicas: int | None = Field(default=None, gt=0)
+    """Servers to start here; by default one for each GPU, or for each group of GPUs that `flags` ask for."""
     flags: tuple[str, ...] = ()
-    """More flags for the vLLM that is started here."""
+    """More flags for the vLLM that is started here; `synth tune` finds good ones."""
+    price_input: float | None = Field(default=None, ge=0)
+    """What a million prompt tokens cost, for the account of the run."""
+    price_output: float | None = Field(default=None, ge=0)
+    """What a million reply tokens cost, in the same money."""
     temperature: float = Field(default=0.7, ge=0)
     top_p: float = Field(default=1.0, gt=0, le=1)
     top_k: int | None = None
@@ -59,6 +66,14 @@ class Role(Table):
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
     repetition_penalty: float = 1.0
+    seed: int | None = None
+    """Sent with every request. Not needed for a rerun's equal bytes, which come from the journal; vLLM's CPU
+    build can't take one."""
+
+    @field_validator("endpoint", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
 
     def sampling(self) -> Sampling:
         """What is sent with every request of this role unless a step says otherwise."""
@@ -73,6 +88,8 @@ class Role(Table):
             out["frequency_penalty"] = self.frequency_penalty
         if self.repetition_penalty != 1.0:
             out["repetition_penalty"] = self.repetition_penalty
+        if self.seed is not None:
+            out["seed"] = self.seed
         return out
 
 
@@ -155,7 +172,15 @@ class Recipe(Table):
         `versions` adds what the recipe only names: the seeds' digest, each prompt file's version, and the
         fingerprints of model folders. Endpoints, flags and training settings are left out.
         """
-        serving = {"endpoint", "api_key_env", "max_model_len", "flags"}
+        serving = {
+            "endpoint",
+            "api_key_env",
+            "max_model_len",
+            "replicas",
+            "flags",
+            "price_input",
+            "price_output",
+        }
         parts: dict[str, Any] = {
             "seeds": self.seeds.model_dump(exclude={"path"}),
             "teacher": self.teacher.model_dump(exclude=serving),

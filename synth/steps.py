@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from synth.errors import RequestFailed, Unusable
-from synth.types import JSON, Ask, Message, Record, Reply, Seed, Verdict
+from synth.types import JSON, Ask, Capability, Message, Record, Reply, Seed, Verdict
 
 if TYPE_CHECKING:
     from pyarrow import RecordBatch
@@ -45,6 +45,11 @@ class Step(BaseModel):
     def given(self, fields: frozenset[str]) -> dict[str, frozenset[str]]:
         """The variables that each of its prompt files is given, where seeds have these `fields`."""
         return dict.fromkeys(self.prompt_names(), fields)
+
+    @property
+    def needs(self) -> frozenset[Capability]:
+        """What the endpoint that this step asks must be able to do; proven before the run begins."""
+        return frozenset()
 
     def missing(self, fields: frozenset[str]) -> str:
         """What this step needs of the seeds and doesn't find among `fields`; "" where nothing lacks."""

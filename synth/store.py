@@ -97,14 +97,14 @@ def write_parquet(path: Path, table: pa.Table) -> None:
     write_whole(path, sink.getvalue().to_pybytes())
 
 
-def read_parquet(path: Path) -> pa.Table:
-    """A whole Parquet file.
+def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """A Parquet file, whole or these columns of it.
 
     Raises:
         DataError: it is missing or corrupt.
     """
     try:
-        return pq.read_table(path, partitioning=None)
+        return pq.read_table(path, columns=columns, partitioning=None)
     except (pa.ArrowException, OSError) as error:
         mend = "remove it and run again: its replies are in the journal"
         raise DataError(path, f"is no readable Parquet ({str(error).splitlines()[0]}); {mend}") from error
@@ -140,7 +140,7 @@ class Dataset:
         """What became of every planned row."""
         counter: Counter[tuple[str, str, str]] = Counter()
         for shard in self.shards(stage):
-            table = read_parquet(shard).select(["status", "rejected_by", "reason"])
+            table = read_parquet(shard, ["status", "rejected_by", "reason"])
             counter.update(
                 (r["status"], r["rejected_by"] or "", r["reason"] or "") for r in table.to_pylist()
             )

@@ -19,18 +19,32 @@ class Message(TypedDict):
     content: str
 
 
+Prompt: TypeAlias = "Sequence[Message] | str"
+"""What a model is asked: chat turns, or a string that it goes on with (a raw completion)."""
+Capability = Literal["n", "logprobs", "completions", "json_schema", "regex", "choice", "seed"]
+"""What an endpoint may or may not be able to do; a step that depends on one names it in `needs`."""
+
+
 class Sampling(TypedDict, total=False):
-    """What decides a reply besides the messages. `sample` numbers the draws of a prompt; it is not sent."""
+    """What decides a reply besides the prompt. `sample` numbers the draws of a prompt; it is not sent.
+
+    At most one of `json_schema`, `regex` and `choice` constrains the reply's form (guided decoding).
+    """
 
     temperature: float
     top_p: float
     top_k: int
+    min_p: float
     max_tokens: int
     stop: list[str]
     presence_penalty: float
     frequency_penalty: float
     repetition_penalty: float
     top_logprobs: int
+    json_schema: Mapping[str, JSON]
+    regex: str
+    choice: list[str]
+    seed: int
     sample: int
 
 
@@ -58,6 +72,11 @@ class Reply:
     model: str
     key: str = ""
     logprobs: tuple[Mapping[str, float], ...] = ()
+
+    @property
+    def cut(self) -> bool:
+        """Whether `max_tokens` cut the reply."""
+        return self.finish_reason == "length"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,4 +139,4 @@ class Ask(Protocol):
     request can.
     """
 
-    async def __call__(self, messages: Sequence[Message], /, **sampling: Unpack[Sampling]) -> Reply: ...
+    async def __call__(self, prompt: Prompt, /, **sampling: Unpack[Sampling]) -> Reply: ...

@@ -14,6 +14,9 @@ from typing import Any
 
 from aiohttp import web
 
+from synth.llm import contract
+
+PROBE = contract.PROBES[0].prompt[-1]["content"]  # type: ignore[index]
 Fault = str | None
 """`429`, `500` or any other status, `reset`, `truncated`, `malformed`; None answers well."""
 
@@ -50,6 +53,7 @@ class Endpoint:
         self.times: list[float] = []
         self.bodies: list[dict[str, Any]] = []
         self.keys: set[str] = set()
+        self.probes = 0
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
 
@@ -79,6 +83,7 @@ class Endpoint:
     async def _start(self) -> None:
         app = web.Application()
         app.router.add_post("/v1/chat/completions", self._chat)
+        app.router.add_post("/v1/completions", self._probed)
         app.router.add_get("/v1/models", self._models)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1, access_log=None)
         await self._runner.setup()
@@ -92,6 +97,8 @@ class Endpoint:
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         prompt = body["messages"][-1]["content"]
+        if prompt == PROBE:
+            return await self._probed(request)
         fault = self.fault(prompt, self.asked[prompt])
         self.asked[prompt] += 1
         self.times.append(time.monotonic())
@@ -109,6 +116,11 @@ class Endpoint:
                 "usage": {"prompt_tokens": len(prompt.split()), "completion_tokens": len(text.split())},
             }
         )
+
+    async def _probed(self, request: web.Request) -> web.Response:
+        """The contract probe is counted apart; this endpoint refuses what goes beyond a plain chat."""
+        self.probes += 1
+        return web.json_response({"error": {"message": "not here"}}, status=400)
 
     async def _fail(self, request: web.Request, fault: str) -> web.StreamResponse:
         if fault.isdigit():

@@ -1,35 +1,50 @@
 """One role's `Ask`: the journal first, HTTP second, and no server at all where every reply is known."""
 
 import asyncio
+import hashlib
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, Unpack
 
-from synth.llm.journal import Journal, request_key
-from synth.types import Message, Reply, Sampling
+import orjson
+
+from synth.llm.journal import Journal
+from synth.types import Ask, Prompt, Reply, Sampling
 
 
 @dataclass(slots=True)
 class Meter:
-    """What a role was asked in this process. Times are seconds of the monotonic clock."""
+    """What one step asked of one role in this process."""
 
     requests: int = 0
+    """Replies that were paid for."""
     from_journal: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    request_seconds: float = 0.0
+    """The latencies of all replies added up."""
     first: float = 0.0
     last: float = 0.0
 
     @property
     def seconds(self) -> float:
-        """From the first request to the last reply."""
+        """From the first request to the last reply, on the clock."""
         return max(0.0, self.last - self.first)
 
     @property
     def tokens_per_second(self) -> float:
         """Completion tokens a second over that time; 0 where nothing was asked."""
         return self.completion_tokens / self.seconds if self.seconds else 0.0
+
+    def add(self, reply: Reply, began: float) -> None:
+        """Count a reply to a request of that time."""
+        self.requests += 1
+        self.prompt_tokens += reply.prompt_tokens
+        self.completion_tokens += reply.completion_tokens
+        self.last = time.monotonic()
+        self.first = min(self.first or began, began)
+        self.request_seconds += self.last - began
 
     def to_json(self) -> dict[str, float]:
         """For the manifest."""
@@ -39,17 +54,28 @@ class Meter:
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": self.completion_tokens,
             "seconds": round(self.seconds, 1),
+            "request_seconds": round(self.request_seconds, 1),
         }
 
 
 class Backend(Protocol):
     """What answers a request that the journal doesn't know: a `Client`, or a scripted teacher."""
 
-    async def chat(self, messages: Sequence[Message], sampling: Sampling, key: str) -> Reply: ...
+    async def ask(self, prompt: Prompt, sampling: Sampling, keys: Sequence[str]) -> list[Reply]: ...
 
 
-Connect = Callable[[], Awaitable[Backend]]
-"""The backend, made when the first request needs it."""
+Connect = Callable[[], Awaitable[tuple[Backend, int]]]
+"""The backend, made when the first request needs it, and how many samples one request may ask for."""
+
+
+@dataclass(slots=True)
+class _Together:
+    """Samples of one prompt that were asked for in the same breath: they go out as one request."""
+
+    prompt: Prompt
+    sampling: Sampling
+    step: str
+    asked: dict[str, asyncio.Future[Reply]]
 
 
 class Asker:
@@ -57,43 +83,115 @@ class Asker:
 
     def __init__(self, identity: str, defaults: Sampling, journal: Journal, connect: Connect) -> None:
         self.identity, self.defaults, self.journal = identity, defaults, journal
-        self.meter = Meter()
+        self.meters: dict[str, Meter] = {}
         self._connect = connect
         self._asked: dict[str, asyncio.Future[Reply]] = {}
+        self._together: dict[bytes, _Together] = {}
+        self._sending: set[asyncio.Task[None]] = set()
 
-    async def __call__(self, messages: Sequence[Message], /, **sampling: Unpack[Sampling]) -> Reply:
+    @property
+    def meter(self) -> Meter:
+        """All steps added up."""
+        total = Meter()
+        for meter in self.meters.values():
+            total.requests += meter.requests
+            total.from_journal += meter.from_journal
+            total.prompt_tokens += meter.prompt_tokens
+            total.completion_tokens += meter.completion_tokens
+            total.request_seconds += meter.request_seconds
+            total.first = min(filter(None, (total.first, meter.first)), default=0.0)
+            total.last = max(total.last, meter.last)
+        return total
+
+    async def __call__(self, prompt: Prompt, /, **sampling: Unpack[Sampling]) -> Reply:
+        """The reply, from the journal where this was ever asked."""
+        return await self.ask(prompt, sampling)
+
+    def of(self, step: str, sample: int = 0) -> Ask:
+        """An `Ask` whose requests are counted for `step`, and numbered `sample` where they name none."""
+
+        async def ask(prompt: Prompt, /, **sampling: Unpack[Sampling]) -> Reply:
+            if sample and "sample" not in sampling:
+                sampling["sample"] = sample
+            return await self.ask(prompt, sampling, step)
+
+        return ask
+
+    async def ask(self, prompt: Prompt, sampling: Sampling, step: str = "") -> Reply:
         """The reply, from the journal where this was ever asked. Two equal requests at once are sent once."""
         whole: Sampling = {**self.defaults, **sampling}
-        if not whole.get("sample"):
-            whole.pop("sample", None)
-        key = request_key(self.identity, messages, whole)
+        sample = whole.pop("sample", 0)
+        base = request_bytes(self.identity, prompt, whole)
+        key = request_key(base, sample)
         if (known := self.journal.get(key)) is not None:
-            self.meter.from_journal += 1
+            self._meter(step).from_journal += 1
             return known
-        if (asked := self._asked.get(key)) is not None:
-            return await asyncio.shield(asked)
-        return await self._send(messages, whole, key)
+        future = self._asked.get(key)
+        if future is None:
+            future = self._asked[key] = asyncio.get_running_loop().create_future()
+            self._send_soon(base, _Together(prompt, whole, step, {key: future}))
+        return await asyncio.shield(future)
 
-    async def _send(self, messages: Sequence[Message], sampling: Sampling, key: str) -> Reply:
-        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        self._asked[key] = future
-        try:
-            backend = await self._connect()
-            self.meter.first = self.meter.first or time.monotonic()
-            reply = await backend.chat(messages, sampling, key)
-            self.journal.put(reply)
-        except BaseException as error:
-            if isinstance(error, asyncio.CancelledError):
+    async def aclose(self) -> None:
+        """Give up what is being asked."""
+        for task in self._sending:
+            task.cancel()
+        await asyncio.gather(*self._sending, return_exceptions=True)
+
+    def _meter(self, step: str) -> Meter:
+        return self.meters.setdefault(step, Meter())
+
+    def _send_soon(self, base: bytes, new: _Together) -> None:
+        """Send when everything that is ready now has asked: other samples of the prompt go along."""
+        loop = asyncio.get_running_loop()
+        if "seed" in new.sampling:
+            self._spawn(new)
+        elif (waiting := self._together.get(base)) is not None:
+            waiting.asked |= new.asked
+        else:
+            self._together[base] = new
+            loop.call_soon(lambda: self._spawn(self._together.pop(base)))
+
+    def _spawn(self, together: _Together) -> None:
+        task = asyncio.get_running_loop().create_task(self._send(together))
+        self._sending.add(task)
+        task.add_done_callback(lambda task: self._sent(task, together))
+
+    async def _send(self, together: _Together) -> None:
+        backend, most = await self._connect()
+        keys = list(together.asked)
+        for start in range(most, len(keys), most):
+            part = keys[start : start + most]
+            self._spawn(replace(together, asked={key: together.asked.pop(key) for key in part}))
+        began = time.monotonic()
+        replies = await backend.ask(together.prompt, together.sampling, keys[:most])
+        meter = self._meter(together.step)
+        for reply in replies:
+            self.journal.put(reply, together.step, time.monotonic() - began)
+            meter.add(reply, began)
+            self._asked.pop(reply.key).set_result(reply)
+
+    def _sent(self, task: "asyncio.Task[None]", together: _Together) -> None:
+        """Whoever asked gets what went wrong."""
+        self._sending.discard(task)
+        error = None if task.cancelled() else task.exception()
+        for key, future in together.asked.items():
+            if future.done():
+                continue
+            self._asked.pop(key, None)
+            if error is None:
                 future.cancel()
             else:
                 future.set_exception(error)
-                future.exception()
-            raise
-        finally:
-            del self._asked[key]
-        self.meter.requests += 1
-        self.meter.prompt_tokens += reply.prompt_tokens
-        self.meter.completion_tokens += reply.completion_tokens
-        self.meter.last = time.monotonic()
-        future.set_result(reply)
-        return reply
+                future.exception()  # nobody may be left to take it
+
+
+def request_bytes(model: str, prompt: Prompt, sampling: Sampling) -> bytes:
+    """What decides a reply, but the number of the sample, as canonical JSON."""
+    body = [model, prompt if isinstance(prompt, str) else list(prompt), sampling]
+    return orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
+
+
+def request_key(base: bytes, sample: int = 0) -> str:
+    """32 hex digits that hash what decides a reply: model, prompt, sampling and sample number."""
+    return hashlib.sha256(base + b"\0%d" % sample if sample else base).hexdigest()[:32]

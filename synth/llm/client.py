@@ -1,231 +1,230 @@
-"""The one HTTP client: teacher, judge and student are all OpenAI-compatible endpoints.
+"""The one client: teacher, judge and student are each one or several OpenAI-compatible endpoints.
 
-Retries what a retry can mend (408, 409, 429, 5xx, resets, truncated or malformed bodies), with full jitter
-and honouring Retry-After. A server that can't be reached is waited for; when patience ends the run stops
-with everything safe.
+A request goes to the least loaded endpoint. What a retry can mend (408, 409, 425, 429, 5xx, resets,
+truncated or malformed bodies) is tried again with full jitter, honouring Retry-After. An endpoint that can't
+be reached is set aside and probed until it answers; what was in flight there moves elsewhere. With none left
+everything waits; when patience ends the run stops with everything safe.
 """
 
 import asyncio
-import random
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-import aiohttp
 import orjson
 
 from synth.errors import RequestFailed, TeacherError
-from synth.llm.throttle import Throttle
-from synth.types import Message, Reply, Sampling
+from synth.llm import contract
+from synth.llm.contract import Contract, Malformed
+from synth.llm.endpoint import SUSPECT, Address, Bad, Endpoint, Unreachable, backoff, now, session
+from synth.llm.throttle import Gate
+from synth.types import Prompt, Reply, Sampling
 
 ATTEMPTS = 5
 """Tries of one request that the server itself answers badly."""
-PATIENCE = 60.0
-"""Seconds for which a server that can't be reached is waited for."""
-LONGEST_WAIT = 60.0
-"""Seconds for which a Retry-After is believed."""
-RETRIED = {408, 409, 425, 429, 500, 502, 503, 504}
-NOT_SENT = {"sample"}
-
-
-class _Retry(Exception):
-    def __init__(self, kind: str, after: float | None = None) -> None:
-        self.kind, self.after = kind, after
+FIRST_PATIENCE, PATIENCE = 60.0, 300.0
+"""Seconds for which endpoints that can't be reached are waited for: before any answered, and after."""
+LOOK = 0.5
+"""Seconds between two looks at the engines' counters."""
+BLIND = 3
+"""Looks in a row without an answer after which what is in flight moves elsewhere."""
 
 
 class Client:
-    """One endpoint. `base_url` ends in /v1. Use as an async context manager."""
+    """The endpoints of one model. Use as an async context manager."""
 
-    def __init__(
-        self,
-        base_url: str,
-        api_key: str | None,
-        model: str,
-        say: Callable[[str], None],
-        died: Callable[[], str | None] = lambda: None,
-    ) -> None:
-        """`died` tells why a server that was started here is gone for good, or None."""
-        self.base_url, self.model, self.say, self.died = base_url.rstrip("/"), model, say, died
-        self.throttle = Throttle()
-        self.retries: Counter[str] = Counter()
-        self.patience = PATIENCE
-        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        self._session: aiohttp.ClientSession | None = None
-        self._watch: asyncio.Task[None] | None = None
-        self._away = asyncio.Lock()
-        self._metrics = False
+    def __init__(self, addresses: Sequence[Address], model: str, say: Callable[[str], None]) -> None:
+        self.model, self.say = model, say
+        self.contract = Contract()
+        self.patience: float | None = None
+        self._session = session()
+        self.endpoints = [Endpoint(address, self._session) for address in addresses]
+        self._gate = Gate(self.endpoints)
+        self._work: set[asyncio.Task[None]] = set()
+        self._dead_since: float | None = None
+        self._answered = False
+        self.queued = 0.0
+        """Request-seconds spent waiting inside the engines, by their own counters."""
+        self.idle = 0.0
+        """Seconds for which less was in flight than the throttle allows, for want of requests."""
 
     async def __aenter__(self) -> "Client":
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=4), headers=self._headers
-        )
-        self._watch = asyncio.create_task(self._watch_engine())
+        self._spawn(self._watch())
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._watch:
-            self._watch.cancel()
-            await asyncio.gather(self._watch, return_exceptions=True)
-        if self._session:
-            await self._session.close()
+        for task in self._work:
+            task.cancel()
+        await asyncio.gather(*self._work, return_exceptions=True)
+        await self._session.close()
 
-    async def chat(self, messages: Sequence[Message], sampling: Sampling, key: str) -> Reply:
-        """One chat completion.
+    @property
+    def retries(self) -> Counter[str]:
+        """Requests sent again, by what went wrong."""
+        return sum((endpoint.retries for endpoint in self.endpoints), Counter())
+
+    @property
+    def in_flight(self) -> int:
+        """Sequences that are asked for now."""
+        return self._gate.in_flight
+
+    async def ask(
+        self, prompt: Prompt, sampling: Sampling, keys: Sequence[str], *, under: Contract | None = None
+    ) -> list[Reply]:
+        """One reply for each of `keys`, all samples of one prompt, by one request `under` a contract.
 
         Raises:
             RequestFailed: the server refuses this request, or answered it badly `ATTEMPTS` times.
-            TeacherError: the server can't be reached for `PATIENCE` seconds, or knows no such model or key.
+            TeacherError: no endpoint can be reached for `PATIENCE` seconds, or none knows the model or key.
         """
-        body = {name: value for name, value in sampling.items() if name not in NOT_SENT}
-        body |= {"model": self.model, "messages": list(messages)}
-        if "top_logprobs" in body:
-            body["logprobs"] = True
+        path, body = contract.request(self.model, prompt, sampling, len(keys), under or self.contract)
         data = orjson.dumps(body)
-        timeout = aiohttp.ClientTimeout(total=300 + sampling.get("max_tokens", 1024), sock_connect=10)
-        async with self.throttle:
-            return await self._tries(data, timeout, key)
-
-    async def _tries(self, data: bytes, timeout: aiohttp.ClientTimeout, key: str) -> Reply:
-        attempt = 0
+        attempt = timeouts = 0
         while True:
+            endpoint = await self._gate.enter(len(keys), first=attempt > 0)
+            began, after = now(), None
             try:
-                reply = await self._once(data, timeout, key)
-            except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
-                self.retries["unreachable"] += 1
-                await self._wait_until_back()
+                seconds = endpoint.seconds_for(sampling.get("max_tokens", 1024)) * 2**timeouts
+                answer = await self._post(endpoint, path, data, seconds)
+                form = sampling if under is None else {}  # a probe is to see what came
+                found, total = contract.replies(answer, prompt, form, self.model, keys)
+            except Unreachable:
+                endpoint.retries["unreachable"] += 1
+                self._set_aside(endpoint)
                 continue
-            except _Retry as retry:
-                problem, after = retry.kind, retry.after
-            except TimeoutError:
-                problem, after = "timeout", None
-            except aiohttp.ClientError as error:
-                problem, after = type(error).__name__, None
+            except Malformed as error:
+                problem = str(error)
+            except Bad as error:
+                problem, after = error.kind, error.after
+                timeouts += problem == "timeout"
             else:
-                if not self._metrics:
-                    self.throttle.saw_reply()
-                return reply
-            self.retries[problem] += 1
+                longest = max(reply.completion_tokens for reply in found) or total
+                endpoint.answered(longest, now() - began)
+                endpoint.limit.saw_reply(total, hungry=self._gate.hungry)
+                self._answered = True
+                return found if under else contract.share_out(found, total)
+            finally:
+                self._gate.leave(endpoint, len(keys))
+            endpoint.retries[problem] += 1
+            endpoint.streak += 1
+            if endpoint.streak >= SUSPECT:
+                self._set_aside(endpoint)
             attempt += 1
             if attempt >= ATTEMPTS:
                 raise RequestFailed(f"{problem} in each of {ATTEMPTS} tries")
-            await asyncio.sleep(after if after is not None else random.uniform(0, 0.5 * 2**attempt))
+            await asyncio.sleep(after if after is not None else backoff(attempt))
 
-    async def _once(self, data: bytes, timeout: aiohttp.ClientTimeout, key: str) -> Reply:
-        assert self._session is not None
-        async with self._session.post(
-            f"{self.base_url}/chat/completions",
-            data=data,
-            headers={"Content-Type": "application/json"},
-            timeout=timeout,
-        ) as response:
-            body = await response.read()
-            if response.status == 200:
-                return _parse(body, key, self.model)
-            self._refused(response.status, body, response.headers)
-            raise AssertionError("unreachable")
+    async def described(self) -> tuple[str, dict[str, Any]]:
+        """The first endpoint's version, and what it lists of the model ({} where nothing), once it is there.
 
-    def _refused(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
-        if status in RETRIED:
-            if status in (429, 503):
-                self.throttle.saw_refusal()
-            after = headers.get("Retry-After", "")
-            raise _Retry(
-                f"HTTP {status}",
-                min(float(after), LONGEST_WAIT) if after.replace(".", "", 1).isdigit() else None,
-            )
-        message = _error_message(body)
-        if status in (401, 403):
-            raise TeacherError(
-                f"{self.base_url}: refuses the key (HTTP {status}: {message}); set api_key_env"
-            )
-        if status == 404:
-            raise TeacherError(f"{self.base_url}: HTTP 404: {message}; correct model or endpoint")
-        raise RequestFailed(f"HTTP {status}: {message}")
+        Raises:
+            TeacherError: it can't be reached, or serves other models only.
+        """
+        endpoint = self.endpoints[0]
+        if not await endpoint.healthy():
+            self._set_aside(endpoint)
+        self._gate.leave(await self._gate.enter(1), 1)
+        version = (await endpoint.json("/version", root=True) or {}).get("version", "")
+        listed = {model["id"]: model for model in (await endpoint.json("/models") or {}).get("data", [])}
+        if listed and self.model not in listed:
+            serves = ", ".join(sorted(listed)[:5])
+            raise TeacherError(f"{endpoint.base_url}: serves {serves}, not {self.model}; correct model")
+        known = listed.get(self.model, {})
+        return version, {key: known.get(key) for key in ("id", "root", "max_model_len") if key in known}
 
-    async def _wait_until_back(self) -> None:
-        """Hold everybody until the server answers again."""
-        async with self._away:
-            loop = asyncio.get_running_loop()
-            start, said = loop.time(), False
-            while not await self.healthy():
-                if (why := self.died()) is not None:
-                    raise TeacherError(f"{why}; run the same command again: every reply so far is kept")
-                if not said:
-                    self.say(f"{self.base_url} can't be reached: waiting up to {self.patience:.0f} s")
-                    said = True
-                if loop.time() - start > self.patience:
-                    raise TeacherError(
-                        f"{self.base_url}: can't be reached for {self.patience:.0f} s; "
+    async def _post(self, endpoint: Endpoint, path: str, data: bytes, seconds: float) -> bytes:
+        """The answer; `Unreachable` too where `_set_aside` moves the request elsewhere."""
+        task = asyncio.current_task()
+        assert task is not None
+        endpoint.tasks.add(task)
+        try:
+            return await endpoint.post(path, data, seconds)
+        except asyncio.CancelledError:
+            if task not in endpoint.tasks:  # `_set_aside` took it out
+                task.uncancel()
+                raise Unreachable from None
+            raise
+        finally:
+            endpoint.tasks.discard(task)
+
+    def _set_aside(self, endpoint: Endpoint, *, move: bool = False) -> None:
+        """Send nothing there until it answers a probe; `move` what waits for its answer elsewhere."""
+        if not endpoint.up:
+            return
+        endpoint.up = False
+        if move:
+            moved, endpoint.tasks = endpoint.tasks, set()
+            for task in moved:
+                task.cancel()
+        self._spawn(self._bring_back(endpoint))
+
+    async def _bring_back(self, endpoint: Endpoint) -> None:
+        start, said = now(), False
+        while not await endpoint.healthy():
+            if endpoint.address.died() is not None and endpoint.address.restart is not None:
+                try:
+                    await endpoint.address.restart()
+                except TeacherError as error:
+                    self._gate.fail(error)
+                    return
+                continue
+            if not said:
+                self.say(f"{endpoint.base_url} can't be reached; {self._outlook()}")
+                said = True
+            if self._all_dead_for() > self._patience:
+                self._gate.fail(
+                    TeacherError(
+                        f"{endpoint.base_url}: can't be reached for {self._patience:.0f} s; "
                         "start it and run the same command again: every reply so far is kept"
                     )
-                await asyncio.sleep(0.5)
-            if said:
-                self.say(f"{self.base_url} is back after {loop.time() - start:.0f} s")
-
-    async def healthy(self) -> bool:
-        """Whether the server answers at all."""
-        assert self._session is not None
-        try:
-            async with self._session.get(f"{self.base_url}/models", timeout=aiohttp.ClientTimeout(total=10)):
-                return True
-        except (aiohttp.ClientError, TimeoutError):
-            return False
-
-    async def engine(self) -> tuple[float, float] | None:
-        """Sequences running and waiting by vLLM's own /metrics, or None where it has none."""
-        assert self._session is not None
-        url = self.base_url.removesuffix("/v1") + "/metrics"
-        try:
-            async with self._session.get(url, timeout=aiohttp.ClientTimeout(total=5)) as response:
-                if response.status != 200:
-                    return None
-                text = await response.text()
-        except (aiohttp.ClientError, TimeoutError):
-            return None
-        seen = {"running": 0.0, "waiting": 0.0}
-        for line in text.splitlines():
-            for name in seen:
-                if (
-                    line.startswith(f"vllm:num_requests_{name}")
-                    and line[len(name) + 18 : len(name) + 19] in "{ "
-                ):
-                    seen[name] += float(line.rsplit(" ", 1)[1])
-        return (seen["running"], seen["waiting"]) if "vllm:num_requests_running" in text else None
-
-    async def _watch_engine(self) -> None:
-        while True:
+                )
+                return
             await asyncio.sleep(0.5)
-            if self.throttle.in_flight and (seen := await self.engine()):
-                self._metrics = True
-                self.throttle.saw_engine(*seen)
+        if said:
+            self.say(f"{endpoint.base_url} is back after {now() - start:.0f} s")
+        endpoint.up, endpoint.streak, self._dead_since = True, 0, None
+        self._gate.admit()
 
+    @property
+    def _patience(self) -> float:
+        return self.patience or (PATIENCE if self._answered else FIRST_PATIENCE)
 
-def _parse(body: bytes, key: str, model: str) -> Reply:
-    try:
-        data: dict[str, Any] = orjson.loads(body)
-        choice = data["choices"][0]
-        usage = data.get("usage") or {}
-        logprobs = (choice.get("logprobs") or {}).get("content") or []
-        return Reply(
-            text=choice["message"].get("content") or "",
-            finish_reason=choice.get("finish_reason") or "unknown",
-            prompt_tokens=usage.get("prompt_tokens") or 0,
-            completion_tokens=usage.get("completion_tokens") or 0,
-            model=model,
-            key=key,
-            logprobs=tuple(
-                {top["token"]: top["logprob"] for top in step["top_logprobs"]} for step in logprobs
-            ),
-        )
-    except (orjson.JSONDecodeError, KeyError, IndexError, TypeError, AttributeError) as error:
-        raise _Retry("malformed reply") from error
+    def _outlook(self) -> str:
+        up = sum(endpoint.up for endpoint in self.endpoints)
+        if up:
+            return f"{up} of {len(self.endpoints)} endpoints go on, and it is tried again"
+        return f"everything waits for it, up to {self._patience:.0f} s"
 
+    def _all_dead_for(self) -> float:
+        if any(endpoint.up for endpoint in self.endpoints):
+            self._dead_since = None
+            return 0.0
+        self._dead_since = self._dead_since or now()
+        return now() - self._dead_since
 
-def _error_message(body: bytes) -> str:
-    try:
-        data = orjson.loads(body)
-        error = data.get("error", data)
-        text = error.get("message", "") if isinstance(error, dict) else str(error)
-    except (orjson.JSONDecodeError, AttributeError):
-        text = body.decode(errors="replace")
-    return " ".join(str(text).split())[:200] or "no message"
+    async def _watch(self) -> None:
+        blind: Counter[Endpoint] = Counter()
+        while True:
+            await asyncio.sleep(LOOK)
+            for endpoint in self.endpoints:
+                if not endpoint.limit.in_flight or not endpoint.up:
+                    continue
+                blind[endpoint] = 0 if await endpoint.look() else blind[endpoint] + 1
+                if blind[endpoint] >= BLIND:
+                    self._set_aside(endpoint, move=True)
+                if (seen := endpoint.engine) is not None:
+                    self.queued += LOOK * seen.waiting
+                    endpoint.limit.saw_engine(seen.running, seen.waiting, hungry=self._gate.hungry)
+            self._gate.admit()
+            if not self._gate.hungry and any(e.limit.load < 0.9 for e in self.endpoints):
+                self.idle += LOOK
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._work.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self._work.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._gate.fail(error)

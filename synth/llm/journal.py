@@ -1,37 +1,85 @@
 """The journal: every reply by the key of its request, on disk before it counts.
 
 One line a reply, `<crc32 of the rest, 8 hex digits> <JSON>`, appended by one write: kill -9 costs at most
-the line being written, which is dropped and counted when the journal is next opened. Only the byte offset
-of each reply is kept in memory.
+the line being written, which is dropped and counted when the journal is next opened. In memory there are 16
+bytes a slot of where each reply stands.
 """
 
-import hashlib
 import os
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from array import array
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
 
 from synth.errors import DataError
-from synth.types import Message, Reply, Sampling
+from synth.types import Reply
 
 FILE = "replies.jsonl"
+READ = 4096
+"""Bytes read at once where a line begins; a longer line takes a second read."""
+FILE_BITS = 16
+"""Low bits of a place that number the file; the others are the offset."""
 
 
-def request_key(model: str, messages: Sequence[Message], sampling: Sampling) -> str:
-    """32 hex digits that hash what decides a reply: model, messages, sampling and sample number."""
-    body = orjson.dumps([model, list(messages), sampling], option=orjson.OPT_SORT_KEYS)
-    return hashlib.sha256(body).hexdigest()[:32]
+class Index:
+    """Where each reply stands: the first 64 bits of a key to places. Two arrays, open addressing."""
+
+    def __init__(self) -> None:
+        self._keys, self._places = array("Q", bytes(8 << 10)), array("Q", bytes(8 << 10))
+        self._used = 0
+
+    def find(self, key: str) -> Iterator[int]:
+        """The places of all keys that begin as this one does."""
+        wanted, mask = _head(key), len(self._keys) - 1
+        slot = wanted & mask
+        while (held := self._keys[slot]) != 0:
+            if held == wanted:
+                yield self._places[slot]
+            slot = (slot + 1) & mask
+
+    def add(self, key: str, place: int) -> None:
+        """Note a place; the caller has seen that the key is not there."""
+        if 2 * self._used >= len(self._keys):
+            old = zip(self._keys, self._places, strict=True)
+            size = 8 * 2 * len(self._keys)
+            self._keys, self._places = array("Q", bytes(size)), array("Q", bytes(size))
+            for held, at in old:
+                if held:
+                    self._put(held, at)
+        self._put(_head(key), place)
+        self._used += 1
+
+    def _put(self, head: int, place: int) -> None:
+        mask = len(self._keys) - 1
+        slot = head & mask
+        while self._keys[slot] != 0:
+            slot = (slot + 1) & mask
+        self._keys[slot], self._places[slot] = head, place
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    fd: int
-    offset: int
-    length: int
+@dataclass(slots=True)
+class Sums:
+    """What a step of a model was answered, for `synth journal stats`."""
+
+    replies: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    request_seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class Stats:
+    """A journal read through. `by` is keyed by model and step."""
+
+    replies: int = 0
+    again: int = 0
+    """Lines whose key an earlier line has."""
+    torn: int = 0
+    by: dict[tuple[str, str], Sums] = field(default_factory=dict)
 
 
 class Journal:
@@ -44,43 +92,54 @@ class Journal:
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / FILE
         self.torn = 0
-        self._places: dict[str, _Place] = {}
+        self._index = Index()
         self._fds: list[int] = []
+        self._own = 0
         for other in earlier:
             if (other / FILE).is_file():
-                self._index(os.open(other / FILE, os.O_RDONLY))
+                self._read(os.open(other / FILE, os.O_RDONLY), own=False)
         self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-        self._own: set[str] = set()
-        end = self._index(self._fd, self._own)
+        end = self._read(self._fd, own=True)
         if end < os.fstat(self._fd).st_size:
             os.ftruncate(self._fd, end)
         self._end = end
 
     def __len__(self) -> int:
-        return len(self._own)
+        return self._own
 
     def __contains__(self, key: str) -> bool:
-        return key in self._places
+        return self._line(key) is not None
 
     def get(self, key: str) -> Reply | None:
         """The reply to the request with this key, or None where it was never answered."""
-        place = self._places.get(key)
-        if place is None:
+        found = self._line(key)
+        if found is None:
             return None
-        line = os.pread(place.fd, place.length, place.offset)
-        reply = _reply(orjson.loads(line[9:]))
-        if key not in self._own:
+        line, own = found
+        if not own:
             self._append(key, line)
-        return reply
+        return _reply(orjson.loads(line[9:]))
 
-    def put(self, reply: Reply) -> None:
-        """Append a reply under `reply.key`.
+    def put(self, reply: Reply, step: str = "", seconds: float = 0.0) -> None:
+        """Append a reply under `reply.key`; `step` asked for it and it took so many seconds.
 
         Raises:
             DataError: the disk is full or read-only; nothing that was written before is touched.
         """
-        body = orjson.dumps({**asdict(reply), "logprobs": [dict(step) for step in reply.logprobs]})
-        self._append(reply.key, b"%08x %s\n" % (zlib.crc32(body), body))
+        body: dict[str, Any] = {
+            "key": reply.key,
+            "model": reply.model,
+            "step": step,
+            "text": reply.text,
+            "finish_reason": reply.finish_reason,
+            "prompt_tokens": reply.prompt_tokens,
+            "completion_tokens": reply.completion_tokens,
+            "seconds": round(seconds, 3),
+        }
+        if reply.logprobs:
+            body["logprobs"] = reply.logprobs
+        data = orjson.dumps(body)
+        self._append(reply.key, b"%08x %s\n" % (zlib.crc32(data), data))
 
     def close(self) -> None:
         """Make sure that the disk has everything, and let go of the files."""
@@ -88,7 +147,19 @@ class Journal:
         for fd in self._fds:
             os.close(fd)
         self._fds.clear()
-        self._places.clear()
+        self._index = Index()
+
+    def _line(self, key: str) -> tuple[bytes, bool] | None:
+        """The line of a key, and whether it stands in this run's own file."""
+        found = None
+        for place in self._index.find(key):
+            number, offset = place & ((1 << FILE_BITS) - 1), place >> FILE_BITS
+            line = _line_at(self._fds[number], offset)
+            if _key(line) == key:
+                found = line, number == len(self._fds) - 1
+                if found[1]:
+                    break
+        return found
 
     def _append(self, key: str, line: bytes) -> None:
         try:
@@ -100,33 +171,119 @@ class Journal:
         if written < len(line):
             os.ftruncate(self._fd, self._end)
             raise DataError(self.path, "the disk is full; make room and run again: nothing is lost")
-        self._places[key] = _Place(self._fd, self._end, len(line))
-        self._own.add(key)
+        self._index.add(key, self._end << FILE_BITS | len(self._fds) - 1)
+        self._own += 1
         self._end += written
 
-    def _index(self, fd: int, keys: set[str] | None = None) -> int:
+    def _read(self, fd: int, *, own: bool) -> int:
         """Note where each reply stands; returns the offset behind the last whole line."""
         self._fds.append(fd)
-        end = offset = 0
-        for line in _lines(fd):
-            start, offset = offset, offset + len(line)
-            body = line[9:-1]
-            if not line.endswith(b"\n") or line[:8] != b"%08x" % zlib.crc32(body):
+        end = 0
+        for offset, line, whole in _lines(fd):
+            if not whole:
                 self.torn += 1
                 continue
-            key = orjson.loads(body)["key"]
-            self._places[key] = _Place(fd, start, len(line))
-            if keys is not None:
-                keys.add(key)
-            end = offset
+            self._index.add(_key(line), offset << FILE_BITS | len(self._fds) - 1)
+            self._own += own
+            end = offset + len(line)
         return end
 
 
-def _lines(fd: int) -> Iterator[bytes]:
+def stats(folder: Path) -> Stats:
+    """A journal's replies by model and step.
+
+    Raises:
+        DataError: there is no journal.
+    """
+    seen, total = Index(), Stats()
+    with _open(folder) as file:
+        for _, line, whole in _lines(file.fileno()):
+            if not whole:
+                total.torn += 1
+                continue
+            body = orjson.loads(line[9:])
+            if any(True for _ in seen.find(body["key"])):
+                total.again += 1
+                continue
+            seen.add(body["key"], 1)
+            total.replies += 1
+            sums = total.by.setdefault((body["model"], body.get("step", "")), Sums())
+            sums.replies += 1
+            sums.prompt_tokens += body["prompt_tokens"]
+            sums.completion_tokens += body["completion_tokens"]
+            sums.request_seconds += body.get("seconds", 0.0)
+    return total
+
+
+def prune(folder: Path) -> tuple[int, int]:
+    """Write the journal anew without torn lines and repeated keys; returns its bytes before and after.
+
+    The caller holds the run's lock.
+
+    Raises:
+        DataError: there is no journal, or no room for the new one beside it.
+    """
+    seen, new = Index(), folder / f".{FILE}"
+    with _open(folder) as file:
+        before = os.fstat(file.fileno()).st_size
+        try:
+            with new.open("wb") as out:
+                for _, line, whole in _lines(file.fileno()):
+                    if whole and not any(True for _ in seen.find(_key(line))):
+                        seen.add(_key(line), 1)
+                        out.write(line)
+                out.flush()
+                os.fsync(out.fileno())
+        except OSError as error:
+            new.unlink(missing_ok=True)
+            raise DataError(new, f"can't be written ({error.strerror}); make room and run again") from error
+    new.replace(folder / FILE)
+    return before, (folder / FILE).stat().st_size
+
+
+def _open(folder: Path) -> BinaryIO:
+    if not (folder / FILE).is_file():
+        raise DataError(folder / FILE, "is not there; name the folder of a run that was started")
+    return (folder / FILE).open("rb")
+
+
+def _lines(fd: int) -> Iterator[tuple[int, bytes, bool]]:
+    """Offset and bytes of each line, and whether it is whole."""
+    offset = 0
     with os.fdopen(os.dup(fd), "rb") as file:
         file.seek(0)
-        yield from file
+        for line in file:
+            yield offset, line, line.endswith(b"\n") and line[:8] == b"%08x" % zlib.crc32(line[9:-1])
+            offset += len(line)
+
+
+def _line_at(fd: int, offset: int) -> bytes:
+    data = os.pread(fd, READ, offset)
+    while (end := data.find(b"\n")) < 0:
+        data += os.pread(fd, 16 * READ, offset + len(data))
+    return data[: end + 1]
+
+
+def _key(line: bytes) -> str:
+    start = len(b'01234567 {"key":"')
+    return line[start : line.index(b'"', start)].decode()
+
+
+def _head(key: str) -> int:
+    """64 bits of a key, never 0."""
+    try:
+        return int(key[:16], 16) or 1
+    except ValueError:
+        return zlib.crc32(key.encode()) or 1  # no request key: a test's own word
 
 
 def _reply(data: dict[str, Any]) -> Reply:
-    return Reply(**{**data, "logprobs": tuple(data["logprobs"])})
+    return Reply(
+        text=data["text"],
+        finish_reason=data["finish_reason"],
+        prompt_tokens=data["prompt_tokens"],
+        completion_tokens=data["completion_tokens"],
+        model=data["model"],
+        key=data["key"],
+        logprobs=tuple(data.get("logprobs") or ()),
+    )
