@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -213,4 +214,5 @@ def everything(context: typer.Context) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(app())
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
+    app()
