@@ -62,7 +62,7 @@ BAD = {
     "missing key": Bad(in_recipe('model = "local"\n', ""), ("recipe.toml: teacher.model: missing; add it",)),
     "bad name": Bad(in_recipe('"small"', '"Small Run"'), ("recipe.toml: name:", "'Small Run'")),
     "endpoint without http": Bad(
-        in_recipe("http://127.0.0.1:9/v1", "localhost:9/v1"), ("teacher.endpoint:", "'localhost:9/v1'")
+        in_recipe("http://127.0.0.1:9/v1", "localhost:9/v1"), ("teacher.endpoint", "'localhost:9/v1'")
     ),
     "missing seeds": Bad(
         in_recipe("seeds.jsonl", "sedes.jsonl"),

@@ -11,14 +11,14 @@ from synth import engine
 from synth.engine import Progress, Steps, Unit
 from synth.errors import RequestFailed, ShareFailedError, TeacherError, Unusable
 from synth.filters.text import Length
-from synth.llm.asker import Asker
+from synth.llm.asker import Asker, Backend
 from synth.llm.journal import Journal
-from synth.llm.scripted import ScriptedTeacher
+from synth.llm.scripted import ScriptedTeacher, text_of
 from synth.prompts import Prompts
 from synth.seeds import make_seed
 from synth.steps import Judge, Row, Strategy, answered
 from synth.store import read_parquet, sha256
-from synth.types import Ask, Message, Record, Reply, Sampling, Seed, Verdict
+from synth.types import Ask, Message, Prompt, Record, Reply, Sampling, Seed, Verdict
 
 SEEDS = [make_seed({"n": n}) for n in range(30)]
 
@@ -60,14 +60,14 @@ class Grumpy(Judge):
         return Verdict("whatever", reply.text == "good", 1.0, "" if reply.text == "good" else "bad")
 
 
-def steps(folder: Path, ask: Ask, *, judge: Ask | None = None) -> Steps:
+def steps(folder: Path, ask: Asker, *, judge: Asker | None = None) -> Steps:
     judges = [Grumpy()] if judge else []
     return Steps([Length(min_words=2)], judges, Prompts(folder), ask, judge or ask)
 
 
 def scripted(folder: Path, script: Callable[[str], str]) -> Asker:
     """A teacher that answers the last turn by `script`."""
-    teacher = ScriptedTeacher(lambda messages, sampling: script(messages[-1]["content"]))
+    teacher = ScriptedTeacher(lambda prompt, sampling: script(text_of(prompt)))
     return teacher.asker(Journal(folder / "journal"))
 
 
@@ -75,7 +75,7 @@ def run(
     folder: Path, strategies: Sequence[Strategy], made: Steps, *, max_failed: float = 1.0, shard_rows: int = 8
 ) -> tuple[list[Path], Progress]:
     shards = engine.plan(strategies, SEEDS, shard_rows)
-    progress = Progress(sum(map(engine.planned_rows, shards)))
+    progress = Progress(engine.planned_rows(strategies, len(SEEDS)))
     paths = asyncio.run(engine.generate(shards, made, folder / "raw", progress, max_failed))
     return paths, progress
 
@@ -85,12 +85,14 @@ def rows_of(paths: Sequence[Path]) -> list[dict[str, object]]:
 
 
 def test_a_plan_holds_every_sample_of_every_seed_in_shards_of_the_rows_asked() -> None:
-    shards = engine.plan([Echo(samples=2), Lines()], SEEDS, 8)
+    strategies = [Echo(samples=2), Lines()]
+    shards = list(engine.plan(strategies, SEEDS, 8))
     units = [unit for shard in shards for unit in shard]
     assert len(units) == 30 * 2 + 30
-    assert sum(map(engine.planned_rows, shards)) == 30 * 2 + 30 * 4
-    assert all(engine.planned_rows(shard) <= 8 for shard in shards)
-    assert all(engine.planned_rows(shard) > 4 for shard in shards[:-1])
+    rows = [sum(unit.strategy.rows_per_seed for unit in shard) for shard in shards]
+    assert sum(rows) == engine.planned_rows(strategies, 30) == 30 * 2 + 30 * 4
+    assert all(number <= 8 for number in rows)
+    assert all(number > 4 for number in rows[:-1])
     assert [len(shard) for shard in engine.plan([Lines()], SEEDS, 1)] == [1] * 30
     assert units[:2] == [Unit(Echo(samples=2), 0, SEEDS[0], 0), Unit(Echo(samples=2), 0, SEEDS[0], 1)]
 
@@ -191,7 +193,7 @@ def test_a_dead_teacher_ends_the_run_and_keeps_what_was_said(tmp_path: Path) -> 
     made = steps(tmp_path, scripted(tmp_path, script))
     with pytest.raises(TeacherError, match="no endpoint answers"):
         run(tmp_path, [Echo()], made)
-    journal = made.teacher.journal  # type: ignore[attr-defined]
+    journal = made.teacher.journal
     assert len(journal) == 10
     left = 100
     _, progress = run(tmp_path, [Echo()], made)
@@ -211,14 +213,15 @@ class Slow:
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
 
-    async def chat(self, messages: Sequence[Message], sampling: Sampling, key: str) -> Reply:
+    async def ask(self, prompt: Prompt, sampling: Sampling, keys: Sequence[str]) -> list[Reply]:
         await asyncio.sleep(self.random.uniform(0, 0.02))
-        text = f"you said: {messages[-1]['content']}, draw {sampling.get('sample', 0)}"
-        return Reply(text, "stop", 1, 2, "slow", key)
+        return [
+            Reply(f"you said: {text_of(prompt)}, drawn for {key}", "stop", 1, 2, "slow", key) for key in keys
+        ]
 
     def asker(self, journal: Journal) -> Asker:
-        async def connect() -> "Slow":
-            return self
+        async def connect() -> tuple[Backend, int]:
+            return self, 2
 
         return Asker("slow", {}, journal, connect)
 

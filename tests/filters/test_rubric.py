@@ -2,7 +2,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from rows import record, scripted
+from rows import record, scripted, turns_of
 
 from synth.filters.rubric import Rubric
 from synth.prompts import Prompts
@@ -46,6 +46,6 @@ def test_the_judge_sees_question_answer_and_criteria_and_is_greedy(tmp_path: Pat
     ask, teacher = scripted(tmp_path, lambda prompt: "Score: 5")
     rubric = Rubric(criteria=("It rhymes.",))
     asyncio.run(rubric.judge(record("Roses are red", question="A poem?"), ask, Prompts(tmp_path)))
-    [messages] = teacher.asked
-    text = "\n".join(turn["content"] for turn in messages)
+    [asked] = teacher.asked
+    text = "\n".join(turn["content"] for turn in turns_of(asked))
     assert all(part in text for part in ("A poem?", "Roses are red", "It rhymes.", "1", "5"))

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from synth.llm.journal import FILE, Journal, request_key
-from synth.types import Message, Reply
+from synth.llm.journal import FILE, Journal
+from synth.types import Reply
 
 
 def reply(key: str, text: str = "said") -> Reply:
@@ -99,16 +99,3 @@ def test_a_torn_line_of_an_earlier_run_is_left_as_it_is(tmp_path: Path) -> None:
     assert journal.get("known") == reply("known")
     assert (tmp_path / "earlier" / FILE).stat().st_size == size
     journal.close()
-
-
-def test_a_request_key_depends_on_model_messages_and_sampling_but_not_on_the_order_of_options() -> None:
-    ask: list[Message] = [{"role": "user", "content": "hello"}]
-    one = request_key("m", ask, {"temperature": 0.5, "max_tokens": 9})
-    assert one == request_key("m", ask, {"max_tokens": 9, "temperature": 0.5})
-    others = {
-        request_key("n", ask, {"temperature": 0.5, "max_tokens": 9}),
-        request_key("m", [], {"temperature": 0.5, "max_tokens": 9}),
-        request_key("m", ask, {"temperature": 0.6, "max_tokens": 9}),
-        request_key("m", ask, {"temperature": 0.5, "max_tokens": 9, "sample": 1}),
-    }
-    assert len(others | {one}) == 5

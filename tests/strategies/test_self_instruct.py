@@ -3,7 +3,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from rows import scripted
+from rows import scripted, turns_of
 
 from synth.errors import RequestFailed, Unusable
 from synth.llm.scripted import ScriptedTeacher
@@ -50,7 +50,7 @@ def test_new_instructions_are_asked_and_each_is_answered(tmp_path: Path) -> None
         "Write a haiku about rain.",
     ]
     assert len(teacher.asked) == 4
-    text = "\n".join(turn["content"] for turn in teacher.asked[0])
+    text = "\n".join(turn["content"] for turn in turns_of(teacher.asked[0]))
     assert "Name three rivers of Europe." in text and "Explain why the sky is blue" in text
     for row in rows:
         assert isinstance(row, Record)

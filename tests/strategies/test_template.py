@@ -2,7 +2,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from rows import scripted
+from rows import scripted, turns_of
 
 from synth.errors import Unusable
 from synth.prompts import Prompts
@@ -42,7 +42,7 @@ def test_the_student_may_be_given_another_prompt_than_the_teacher(tmp_path: Path
     [row] = asyncio.run(strategy.generate(make_seed({"q": "hi"}), ask, prompts))
     assert isinstance(row, Record)
     assert [turn["role"] for turn in row.messages] == ["user", "assistant"]
-    assert [turn["role"] for turn in teacher.asked[0]] == ["system", "user"]
+    assert [turn["role"] for turn in turns_of(teacher.asked[0])] == ["system", "user"]
     assert row.prompt == prompts.file("rules").version
     assert strategy.prompt_names() == ["rules", "bare"]
 
