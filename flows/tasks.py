@@ -16,6 +16,7 @@ from pydantic import Field
 
 from flows import artifacts
 from synth import pipeline
+from synth.account import Live
 from synth.engine import Progress
 from synth.errors import TeacherError
 from synth.models import Models
@@ -104,14 +105,15 @@ def _open(target: str, rows: int | None) -> Run:
 
 
 def _rows_said() -> Callable[[Progress, Models], None]:
-    said, last = time.monotonic(), -1
+    said, last, live = time.monotonic(), -1, Live()
 
     def tell(progress: Progress, models: Models) -> None:
         nonlocal said, last
+        live.look(progress, models)
         due = time.monotonic() - said > SECONDS_BETWEEN_LINES or progress.done == progress.planned
         if due and progress.done != last:
             said, last = time.monotonic(), progress.done
-            say(f"generate: {progress}, {models.askers['teacher'].meter.tokens_per_second:.0f} tokens/s")
+            say(f"generate: {live.line(progress, models)}")
 
     return tell
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from synth.llm.scripted import ScriptedTeacher
-    from synth.pipeline import curate, evaluate, generate, open_run, preview, train
+    from synth.pipeline import curate, evaluate, generate, open_run, train
+    from synth.previews import preview
     from synth.recipe import Recipe, load_recipe
     from synth.steps import Evaluator, Filter, Judge, Selector, Strategy
     from synth.store import Dataset
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 
 _PUBLIC = {
     "synth.llm.scripted": ("ScriptedTeacher",),
-    "synth.pipeline": ("curate", "evaluate", "generate", "open_run", "preview", "train"),
+    "synth.pipeline": ("curate", "evaluate", "generate", "open_run", "train"),
+    "synth.previews": ("preview",),
     "synth.recipe": ("Recipe", "load_recipe"),
     "synth.steps": ("Evaluator", "Filter", "Judge", "Selector", "Strategy"),
     "synth.store": ("Dataset",),

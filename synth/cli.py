@@ -5,23 +5,15 @@ Exit codes: 0 done, 2 the recipe or a file is wrong, 3 no teacher, 4 training fa
 
 import signal
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from typer.core import TyperGroup
 
-from synth import engine, pipeline, report
+from synth import engine, pipeline, previews, report, upkeep
 from synth.errors import SynthError
-from synth.models import Models
-
-if TYPE_CHECKING:
-    from synth.student.train import TrainStep
+from synth.screen import err, out, rows_shown, say, steps_shown
 
 
 class Commands(TyperGroup):
@@ -46,17 +38,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
-
 Target = Annotated[Path, typer.Argument(metavar="RECIPE|RUN", help="A recipe file, or the folder of a run.")]
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe file.")]
 Rows = Annotated[int | None, typer.Option("--rows", min=1, help="Use so many seeds instead of [seeds] rows.")]
-
-
-def say(text: str) -> None:
-    """A line of progress, on stderr."""
-    err.print(text, style="dim", soft_wrap=True, markup=False)
 
 
 @app.command()
@@ -73,11 +57,14 @@ def check(recipe: RecipeFile, rows: Rows = None) -> None:
 def preview(
     recipe: RecipeFile,
     n: Annotated[int, typer.Option("-n", min=1, help="Records to make.")] = 5,
+    scripted: Annotated[
+        str | None, typer.Option(help="Ask no model: `echo`, or module:function of a scripted teacher.")
+    ] = None,
     rows: Rows = None,
 ) -> None:
     """Make a few records, print them with their verdicts, and project the whole run."""
     run = pipeline.open_run(recipe, rows=rows, say=say)
-    previewed = pipeline.preview(run, n)
+    previewed = previews.preview(run, n, scripted)
     for record in previewed.records:
         out.print(report.record_panel(record))
     for line in report.projection(run, previewed):
@@ -88,11 +75,11 @@ def preview(
 def run(target: Target, rows: Rows = None) -> None:
     """Generate, curate, train and evaluate, as far as the recipe goes."""
     opened = pipeline.open_run(target, rows=rows, say=say)
-    with _rows_shown() as shown:
+    with rows_shown() as shown:
         pipeline.generate(opened, shown)
     pipeline.curate(opened)
     if opened.recipe.train:
-        with _steps_shown() as stepped:
+        with steps_shown() as stepped:
             pipeline.train(opened, stepped)
         if opened.recipe.evaluate:
             pipeline.evaluate(opened)
@@ -103,7 +90,7 @@ def run(target: Target, rows: Rows = None) -> None:
 def generate(recipe: Target, rows: Rows = None) -> None:
     """Ask the teacher for every row that is not there yet."""
     opened = pipeline.open_run(recipe, rows=rows, say=say)
-    with _rows_shown() as shown:
+    with rows_shown() as shown:
         pipeline.generate(opened, shown)
     _close(opened)
 
@@ -120,7 +107,7 @@ def curate(target: Target, rows: Rows = None) -> None:
 def train(target: Target, rows: Rows = None) -> None:
     """Fine-tune the student on a run's training set."""
     opened = pipeline.open_run(target, rows=rows, say=say)
-    with _steps_shown() as stepped:
+    with steps_shown() as stepped:
         pipeline.train(opened, stepped)
     _close(opened)
 
@@ -154,6 +141,36 @@ def show(
 
 
 @app.command()
+def serve(
+    recipe: RecipeFile,
+    role: Annotated[str, typer.Option(help="teacher, judge or student.")] = "teacher",
+) -> None:
+    """Keep a model of the recipe up; runs that need it use it, until Ctrl-C."""
+    run = pipeline.open_run(recipe, say=say)
+    try:
+        upkeep.serve(run, role)
+    except KeyboardInterrupt:
+        say("stopped")
+
+
+journal = typer.Typer(help="The replies that a run has paid for.", no_args_is_help=True)
+app.add_typer(journal, name="journal")
+
+
+@journal.command("stats")
+def journal_stats(target: Target, rows: Rows = None) -> None:
+    """Replies, tokens and time by model and step."""
+    out.print(report.journal_table(pipeline.open_run(target, rows=rows).folder / "journal"))
+
+
+@journal.command("prune")
+def journal_prune(target: Target, rows: Rows = None) -> None:
+    """Write the journal anew, without torn lines and without replies that are there twice."""
+    before, after = upkeep.prune(pipeline.open_run(target, rows=rows))
+    out.print(f"journal: {before:,} bytes before, {after:,} after")
+
+
+@app.command()
 def deploy(
     recipe: RecipeFile,
     cron: Annotated[str | None, typer.Option(help='When to run, e.g. "0 2 * * *".')] = None,
@@ -170,45 +187,6 @@ def deploy(
 def _close(opened: pipeline.Run) -> None:
     for line in report.summary(opened.dataset):
         out.print(line, soft_wrap=True, markup=False)
-
-
-def _bar(name: str) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    bar = Progress(*columns, console=err, disable=not err.is_terminal)
-    bar.add_task(name, total=None)
-    return bar
-
-
-@contextmanager
-def _rows_shown() -> Iterator[Callable[[engine.Progress, Models], None]]:
-    """A live bar on a terminal; else a line each ten seconds."""
-    said, done = time.monotonic(), 0
-
-    def show(progress: engine.Progress, models: Models) -> None:
-        nonlocal said, done
-        text = f"generate: {progress}, {models.askers['teacher'].meter.tokens_per_second:.0f} tokens/s"
-        bar.update(bar.task_ids[0], total=progress.planned, completed=progress.done, description=text)
-        if bar.disable and progress.done > done and time.monotonic() - said > 10:
-            said, done = time.monotonic(), progress.done
-            say(text)
-
-    with _bar("generate") as bar:
-        yield show
-
-
-@contextmanager
-def _steps_shown() -> "Iterator[Callable[[TrainStep], None]]":
-    """A live bar on a terminal; else a line each ten steps."""
-
-    def show(step: "TrainStep") -> None:
-        at = f"train: step {step.step} of {step.steps}"
-        text = f"{at}, loss {step.loss:.3f}, {step.tokens_per_second:.0f} tokens/s"
-        bar.update(bar.task_ids[0], total=step.steps, completed=step.step, description=text)
-        if bar.disable and (step.step % 10 == 0 or step.step == step.steps):
-            say(text)
-
-    with _bar("train") as bar:
-        yield show
 
 
 def _terminate(number: int, frame: object) -> None:

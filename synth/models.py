@@ -124,3 +124,22 @@ class Models:
                 )
             await probe.prove(client, memory, seeded=role.seed is not None)
             yield client
+
+
+async def keep_up(role: Role, logs: Path, say: Say) -> None:
+    """Serve a role's model until cancelled; `Models` of other processes find it.
+
+    Raises:
+        TeacherError: vLLM can't be served, or died again and again.
+    """
+    if kept := await served.find(role.model, role.max_model_len, role.flags, role.replicas):
+        raise TeacherError(f"{role.model}: process {kept.pid} keeps it up already")
+    model, name = weights.find_model(role.model, say), Path(role.model).name
+    serving = server.serve(
+        model, name, logs, say, max_model_len=role.max_model_len, flags=role.flags, replicas=role.replicas
+    )
+    async with serving as servers:
+        with served.note(role.model, role.max_model_len, role.flags, role.replicas, servers):
+            urls = ", ".join(each.base_url for each in servers)
+            say(f"{name} is up at {urls}; runs use it by themselves. Ctrl-C ends it")
+            await served.watch(servers)

@@ -8,12 +8,10 @@ import asyncio
 import gc
 import hashlib
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,16 +20,18 @@ import pyarrow as pa
 import uvloop
 
 from synth import engine, export, scoring
+from synth.account import account, spent
 from synth.check import Checked, check
 from synth.engine import Progress
 from synth.errors import DataError, RecipeError, TrainError
+from synth.llm.asker import Asker
 from synth.llm.journal import Journal
 from synth.llm.weights import find_model, identify
 from synth.models import Models, Say
 from synth.recipe import Recipe, Role, load_recipe
 from synth.steps import Selection, Selector, Step
 from synth.store import Counts, Dataset, read_parquet, sha256, to_record, to_table, write_parquet, write_whole
-from synth.types import Capability, Record
+from synth.types import Capability
 
 if TYPE_CHECKING:
     from synth.student.train import TrainStep
@@ -122,16 +122,17 @@ async def _generate(run: Run, on_progress: Callable[[Progress, Models], None]) -
             _watched(lambda: on_progress(progress, models)),
         ):
             files = await engine.generate(
-                shards, _steps(run, models), run.folder / "raw", progress, recipe.run.max_failed
+                shards, steps_of(run, models), run.folder / "raw", progress, recipe.run.max_failed
             )
+            cost = account(models, recipe, time.monotonic() - start)
         if progress.done != progress.planned:
             raise AssertionError(f"{progress.done} rows came of {progress.planned} planned")
         entry = {
             "inputs": run.checked.key,
             "rows": recipe.seeds.rows,
             "counts": run.dataset.counts("raw").to_json(),
-            "asked": {name: asker.meter.to_json() for name, asker in models.askers.items()},
-            "retries": dict(sum((client.retries for client in models.clients.values()), Counter())),
+            **cost,
+            "spent": spent(run.dataset, "raw"),
             "torn_journal_lines": journal.torn,
             "seconds": round(time.monotonic() - start, 1),
             "versions": {name: version(name) for name in ("synth", "pyarrow", "aiohttp", "jinja2")},
@@ -139,15 +140,19 @@ async def _generate(run: Run, on_progress: Callable[[Progress, Models], None]) -
         run.dataset.record("generate", entry, files)
 
 
-def _steps(run: Run, models: Models) -> engine.Steps:
+def steps_of(run: Run, models: Models) -> engine.Steps:
+    """The run's checks, and who answers for its roles."""
     teacher: Role = run.recipe.teacher
-    return engine.Steps(
-        run.recipe.filters,
-        run.recipe.judges,
-        run.checked.prompts,
+    return steps_by(
+        run,
         models.asker("teacher", teacher, needs=_needs(run.recipe.generate)),
         models.asker("judge", run.recipe.judge or teacher, needs=_needs(run.recipe.judges)),
     )
+
+
+def steps_by(run: Run, teacher: Asker, judge: Asker) -> engine.Steps:
+    """The run's checks with these askers."""
+    return engine.Steps(run.recipe.filters, run.recipe.judges, run.checked.prompts, teacher, judge)
 
 
 @contextmanager
@@ -185,39 +190,6 @@ async def _watched(tell: Callable[[], None]) -> AsyncIterator[None]:
         tell()
 
 
-@dataclass(frozen=True, slots=True)
-class Previewed:
-    """The first records of a run, its planned rows, and the teacher's tokens a second (0: not asked)."""
-
-    records: Sequence[Record]
-    planned: int
-    tokens_per_second: float
-
-
-def preview(run: Run, rows: int) -> Previewed:
-    """Make `rows` records, spread over the plan.
-
-    Their replies go into the run's journal: the run itself won't ask for them again.
-    """
-    strategies, seeds = run.recipe.generate, run.checked.seeds
-    planned = engine.planned_rows(strategies, len(seeds))
-    units = sum(strategy.samples for strategy in strategies) * len(seeds)
-    every = (unit for shard in engine.plan(strategies, seeds, 1) for unit in shard)
-    chosen = list(islice(every, 0, None, max(1, units // rows)))[:rows]
-
-    async def ask() -> Previewed:
-        with run.journal() as journal:
-            async with Models(journal, run.folder / "logs", run.say) as models:
-                steps = _steps(run, models)
-                made = await asyncio.gather(*(engine.run_unit(unit, steps) for unit in chosen))
-                records = [record for unit in made for record in unit][:rows]
-                speed = models.askers["teacher"].meter.tokens_per_second
-                return Previewed(records, planned, speed)
-
-    with run.dataset.lock():
-        return asyncio.run(ask())
-
-
 def curate(run: Run) -> Counts:
     """Hold every kept row against all others; write `curated/`, `train/` and the dataset card. Asks nothing.
 
@@ -236,7 +208,8 @@ def curate(run: Run) -> Counts:
             decided = _select(run.dataset, run.recipe.select)
             files = list(_write_curated(run.dataset, decided))
             files += export.write_train(run.dataset, run.recipe)
-            entry = {"inputs": inputs, "counts": run.dataset.counts().to_json()}
+            counts = run.dataset.counts().to_json()
+            entry = {"inputs": inputs, "counts": counts, "spent": spent(run.dataset, "curated")}
             run.dataset.record("curate", {**entry, "seconds": round(time.monotonic() - start, 1)}, files)
         return run.dataset.counts()
 
@@ -349,10 +322,11 @@ async def _evaluate(run: Run, plan: scoring.Plan, identity: str, inputs: str) ->
     tuned = student.model_copy(update={"model": str(run.folder / "student"), "endpoint": ()})
     with run.journal() as journal:
         async with Models(journal, run.folder / "logs", run.say) as models:
-            base = models.asker("base", student)
+            base = models.asker("base", student).of("evaluate")
             answers = await scoring.ask(plan, {"base": base, "teacher_prompt": base})
             await models.release()
-            answers += await scoring.ask(plan, {"student": models.asker("student", tuned, identity=identity)})
+            asker = models.asker("student", tuned, identity=identity)
+            answers += await scoring.ask(plan, {"student": asker.of("evaluate")})
         files = scoring.write(run.folder, plan, answers)
         asked = {name: asker.meter.to_json() for name, asker in models.askers.items()}
     entry = {"inputs": inputs, "asked": asked, "seconds": round(time.monotonic() - start, 1)}

@@ -10,8 +10,10 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from synth import scoring
-from synth.pipeline import Previewed, Run
+from synth import account, scoring
+from synth.llm import journal
+from synth.pipeline import Run
+from synth.previews import Previewed
 from synth.store import Counts, Dataset, to_table
 from synth.types import Record
 
@@ -26,6 +28,7 @@ def summary(dataset: Dataset) -> list[str]:
         for role, asked in entry["asked"].items():
             if asked["requests"] or asked["from_journal"]:
                 lines.append(f"{role}: {_asked(asked)}")
+        lines += account.sentences(stages)
     if (entry := stages.get("train")) is not None:
         lines.append(
             f"student: {entry['rows']:,} rows, {entry['steps']:,} steps in {entry['seconds']:.0f} s, loss "
@@ -58,6 +61,22 @@ def counts_table(counts: Counts) -> Table:
         table.add_column(name, justify="right")
     for (status, by, reason), rows in counts.counter.items():
         table.add_row(status, by, reason, f"{rows:,}", f"{100 * rows / counts.planned:.1f}%")
+    return table
+
+
+def journal_table(folder: Path) -> Table:
+    """Replies of a journal by model and step, with their tokens and the seconds that they took."""
+    found = journal.stats(folder)
+    again = f", {found.again:,} there twice" if found.again else ""
+    title = f"{found.replies:,} replies, {found.copied:,} of them copied from earlier runs{again}, "
+    table = Table(title=f"{title}{found.torn:,} torn lines", title_justify="left", title_style="bold")
+    for name in ("model", "step"):
+        table.add_column(name)
+    for name in ("replies", "prompt tokens", "reply tokens", "request-seconds"):
+        table.add_column(name, justify="right")
+    for (model, step), sums in sorted(found.by.items()):
+        figures = (sums.replies, sums.prompt_tokens, sums.completion_tokens, round(sums.request_seconds))
+        table.add_row(model, step, *(f"{figure:,}" for figure in figures))
     return table
 
 

@@ -72,6 +72,8 @@ class Reply:
     model: str
     key: str = ""
     logprobs: tuple[Mapping[str, float], ...] = ()
+    seconds: float = field(default=0.0, compare=False)
+    """From the sending of its request to its arrival."""
 
     @property
     def cut(self) -> bool:

@@ -14,8 +14,21 @@ ROOT = Path(__file__).parent.parent
 STEPS = {"strategies", "filters", "selectors", "student", "evaluators"}
 BASE = {"types", "errors"}
 READ = BASE | {"steps", "recipe", "prompts", "store", "seeds", "constraints", "guard"}
-TOP = {"check", "models", "scoring", "export", "report", "pipeline"}
-OUTER = {"guard", "pipeline", "recipe", "store", "report", "errors", "engine", "models", "scoring"}
+TOP = {
+    "account",
+    "check",
+    "models",
+    "previews",
+    "screen",
+    "tune",
+    "upkeep",
+    "scoring",
+    "export",
+    "report",
+    "pipeline",
+}
+OUTER = {"account", "guard", "pipeline", "previews", "recipe", "report", "screen", "store", "tune", "upkeep"}
+OUTER |= {"errors", "engine", "models", "scoring"}
 """What the two faces of synth show; the last three for their result types."""
 MAY: dict[str, set[str]] = {
     "types": set(),

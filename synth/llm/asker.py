@@ -44,7 +44,7 @@ class Meter:
         self.completion_tokens += reply.completion_tokens
         self.last = time.monotonic()
         self.first = min(self.first or began, began)
-        self.request_seconds += self.last - began
+        self.request_seconds += reply.seconds
 
     def to_json(self) -> dict[str, float]:
         """For the manifest."""
@@ -167,7 +167,7 @@ class Asker:
         replies = await backend.ask(together.prompt, together.sampling, keys[:most])
         meter = self._meter(together.step)
         for reply in replies:
-            self.journal.put(reply, together.step, time.monotonic() - began)
+            self.journal.put(reply, together.step)
             meter.add(reply, began)
             self._asked.pop(reply.key).set_result(reply)
 

@@ -87,7 +87,7 @@ class Client:
                 seconds = endpoint.seconds_for(sampling.get("max_tokens", 1024)) * 2**timeouts
                 answer = await self._post(endpoint, path, data, seconds)
                 form = sampling if under is None else {}  # a probe is to see what came
-                found, total = contract.replies(answer, prompt, form, self.model, keys)
+                found, total = contract.replies(answer, prompt, form, self.model, keys, now() - began)
             except Unreachable:
                 endpoint.retries["unreachable"] += 1
                 self._set_aside(endpoint)

@@ -119,7 +119,12 @@ def _constraint(word: str, key: str, value: object) -> dict[str, Any]:
 
 
 def replies(
-    data: bytes, prompt: Prompt, sampling: Sampling, model: str, keys: Sequence[str]
+    data: bytes,
+    prompt: Prompt,
+    sampling: Sampling,
+    model: str,
+    keys: Sequence[str],
+    seconds: float = 0.0,
 ) -> tuple[list[Reply], int]:
     """The replies that an answer's body holds, one for each of `keys`, in order; and their tokens together.
 
@@ -145,6 +150,7 @@ def replies(
                 model=model,
                 key=key,
                 logprobs=_logprobs(choice.get("logprobs"), chat=chat),
+                seconds=seconds,
             )
             for number, (choice, key) in enumerate(zip(choices, keys, strict=False))
         ]

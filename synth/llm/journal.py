@@ -8,7 +8,7 @@ bytes a slot of where each reply stands.
 import os
 import zlib
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -70,6 +70,13 @@ class Sums:
     completion_tokens: int = 0
     request_seconds: float = 0.0
 
+    def add(self, body: Mapping[str, Any]) -> None:
+        """Count a line."""
+        self.replies += 1
+        self.prompt_tokens += body["prompt_tokens"]
+        self.completion_tokens += body["completion_tokens"]
+        self.request_seconds += body.get("seconds", 0.0)
+
 
 @dataclass(slots=True)
 class Stats:
@@ -79,6 +86,8 @@ class Stats:
     again: int = 0
     """Lines whose key an earlier line has."""
     torn: int = 0
+    copied: int = 0
+    """Replies that an earlier run of the recipe paid for."""
     by: dict[tuple[str, str], Sums] = field(default_factory=dict)
 
 
@@ -92,6 +101,8 @@ class Journal:
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / FILE
         self.torn = 0
+        self.paid: dict[str, Sums] = {}
+        """By step: what was asked for this run folder, in all its sessions; copies of earlier runs apart."""
         self._index = Index()
         self._fds: list[int] = []
         self._own = 0
@@ -108,20 +119,21 @@ class Journal:
         return self._own
 
     def __contains__(self, key: str) -> bool:
-        return self._line(key) is not None
+        return self._find(key) is not None
 
     def get(self, key: str) -> Reply | None:
         """The reply to the request with this key, or None where it was never answered."""
-        found = self._line(key)
+        found = self._find(key)
         if found is None:
             return None
         line, own = found
+        body = orjson.loads(line[9:])
         if not own:
-            self._append(key, line)
-        return _reply(orjson.loads(line[9:]))
+            self._append(key, _line({**body, "copied": True}))
+        return _reply(body)
 
-    def put(self, reply: Reply, step: str = "", seconds: float = 0.0) -> None:
-        """Append a reply under `reply.key`; `step` asked for it and it took so many seconds.
+    def put(self, reply: Reply, step: str = "") -> None:
+        """Append a reply under `reply.key`; `step` asked for it.
 
         Raises:
             DataError: the disk is full or read-only; nothing that was written before is touched.
@@ -134,12 +146,12 @@ class Journal:
             "finish_reason": reply.finish_reason,
             "prompt_tokens": reply.prompt_tokens,
             "completion_tokens": reply.completion_tokens,
-            "seconds": round(seconds, 3),
+            "seconds": round(reply.seconds, 3),
         }
         if reply.logprobs:
             body["logprobs"] = reply.logprobs
-        data = orjson.dumps(body)
-        self._append(reply.key, b"%08x %s\n" % (zlib.crc32(data), data))
+        self._append(reply.key, _line(body))
+        self.paid.setdefault(step, Sums()).add(body)
 
     def close(self) -> None:
         """Make sure that the disk has everything, and let go of the files."""
@@ -149,7 +161,7 @@ class Journal:
         self._fds.clear()
         self._index = Index()
 
-    def _line(self, key: str) -> tuple[bytes, bool] | None:
+    def _find(self, key: str) -> tuple[bytes, bool] | None:
         """The line of a key, and whether it stands in this run's own file."""
         found = None
         for place in self._index.find(key):
@@ -184,8 +196,12 @@ class Journal:
                 self.torn += 1
                 continue
             self._index.add(_key(line), offset << FILE_BITS | len(self._fds) - 1)
-            self._own += own
             end = offset + len(line)
+            if own:
+                self._own += 1
+                body = orjson.loads(line[9:])
+                if not body.get("copied"):
+                    self.paid.setdefault(body.get("step", ""), Sums()).add(body)
         return end
 
 
@@ -207,11 +223,8 @@ def stats(folder: Path) -> Stats:
                 continue
             seen.add(body["key"], 1)
             total.replies += 1
-            sums = total.by.setdefault((body["model"], body.get("step", "")), Sums())
-            sums.replies += 1
-            sums.prompt_tokens += body["prompt_tokens"]
-            sums.completion_tokens += body["completion_tokens"]
-            sums.request_seconds += body.get("seconds", 0.0)
+            total.copied += bool(body.get("copied"))
+            total.by.setdefault((body["model"], body.get("step", "")), Sums()).add(body)
     return total
 
 
@@ -264,6 +277,11 @@ def _line_at(fd: int, offset: int) -> bytes:
     return data[: end + 1]
 
 
+def _line(body: Mapping[str, Any]) -> bytes:
+    data = orjson.dumps(body)
+    return b"%08x %s\n" % (zlib.crc32(data), data)
+
+
 def _key(line: bytes) -> str:
     start = len(b'01234567 {"key":"')
     return line[start : line.index(b'"', start)].decode()
@@ -286,4 +304,5 @@ def _reply(data: dict[str, Any]) -> Reply:
         model=data["model"],
         key=data["key"],
         logprobs=tuple(data.get("logprobs") or ()),
+        seconds=data.get("seconds", 0.0),
     )
