@@ -1,13 +1,13 @@
 """The strategy that is measured: a question is asked for, then its answer; the record is the pair."""
 
 from dataclasses import replace
-from typing import ClassVar, cast
+from typing import ClassVar
 
 from synth.prompts import Prompts
 from synth.steps import Row, Strategy, answered
-from synth.types import Ask, Message, Sampling, Seed
+from synth.types import JSON, Ask, Capability, Message, Sampling, Seed
 
-SCHEMA = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
+SCHEMA: dict[str, JSON] = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
 
 
 class TwoStep(Strategy):
@@ -20,6 +20,11 @@ class TwoStep(Strategy):
     structured: bool = False
     """Ask for the answer as JSON by a schema."""
 
+    @property
+    def needs(self) -> frozenset[Capability]:
+        """A schema, where the answer is asked for by one."""
+        return frozenset({"json_schema"} if self.structured else ())
+
     def given(self, fields: frozenset[str]) -> dict[str, frozenset[str]]:
         """The second prompt is also given the first reply."""
         return {self.question: fields, self.answer: fields | {"asked"}}
@@ -27,7 +32,7 @@ class TwoStep(Strategy):
     async def generate(self, seed: Seed, ask: Ask, prompts: Prompts) -> list[Row]:
         """One row a seed, of two chained requests."""
         asked = await ask(prompts.render(self.question, seed.fields))
-        sampling = cast(Sampling, {"json_schema": SCHEMA} if self.structured else {})
+        sampling: Sampling = {"json_schema": SCHEMA} if self.structured else {}
         reply = await ask(prompts.render(self.answer, {**seed.fields, "asked": asked.text}), **sampling)
         turns: list[Message] = [{"role": "user", "content": asked.text}]
         row = answered(turns, reply, prompt=prompts.file(self.question).version, seed=seed)
