@@ -180,14 +180,14 @@ def test_rows_that_the_endpoint_poisons_fail_alone_and_the_rest_recovers(tmp_pat
     assert set(sick[sick["status"] == "failed"]["reason"]) == {"HTTP 400: told to answer 400"}
     same = set(sick["id"]) & set(well["id"])
     assert len(same) == 38
-    retries = run.dataset.manifest["stages"]["generate"]["retries"]
+    retries = run.dataset.manifest["stages"]["generate"]["waste"]["retries"]
     assert set(retries) >= {"HTTP 429", "malformed reply", "truncated body"}
 
 
 def test_a_dead_endpoint_keeps_the_replies_and_the_rerun_asks_only_the_rest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "PATIENCE", 0.2)
+    monkeypatch.setattr(client, "FIRST_PATIENCE", 0.2)
     monkeypatch.setattr("random.uniform", lambda low, high: 0.0)
     with Endpoint() as first:
         path = make_project(tmp_path, first.url)
