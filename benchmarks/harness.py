@@ -164,6 +164,10 @@ class Mock:
         query = "&".join(f"{name}={value}" for name, value in options.items())
         self._request("POST", f"/config?{query}" if query else "/reset")
 
+    def close_log(self) -> None:
+        """Have it write out all of its log; clears the counters, too."""
+        self.reset(log="/dev/null")
+
     def _request(self, method: str, path: str) -> bytes:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         try:
