@@ -194,6 +194,7 @@ def _terminate(number: int, frame: object) -> None:
 
 
 def main() -> None:
-    """The `synth` command; SIGTERM stops it as Ctrl-C does."""
+    """The `synth` command; SIGTERM stops it as Ctrl-C does, in the background of a shell too."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, _terminate)
     app()

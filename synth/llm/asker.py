@@ -134,6 +134,7 @@ class Asker:
 
     async def aclose(self) -> None:
         """Give up what is being asked."""
+        await asyncio.sleep(0)  # what was asked for in this breath is on its way now
         for task in self._sending:
             task.cancel()
         await asyncio.gather(*self._sending, return_exceptions=True)

@@ -28,6 +28,7 @@ LOOK = 0.5
 """Seconds between two looks at the engines' counters."""
 BLIND = 3
 """Looks in a row without an answer after which what is in flight moves elsewhere."""
+BUSY = {"HTTP 429", "HTTP 503"}
 
 
 class Client:
@@ -97,6 +98,9 @@ class Client:
             except Bad as error:
                 problem, after = error.kind, error.after
                 timeouts += problem == "timeout"
+                if problem in BUSY and attempt + 1 < ATTEMPTS:  # whoever took its place would be refused too
+                    await asyncio.sleep(backoff(attempt + 1) if after is None else after)
+                    after = 0.0
             else:
                 longest = max(reply.completion_tokens for reply in found) or total
                 endpoint.answered(longest, now() - began)
@@ -136,13 +140,14 @@ class Client:
         """The answer; `Unreachable` too where `_set_aside` moves the request elsewhere."""
         task = asyncio.current_task()
         assert task is not None
+        cancelled = task.cancelling()
         endpoint.tasks.add(task)
         try:
             return await endpoint.post(path, data, seconds)
         except asyncio.CancelledError:
             if task not in endpoint.tasks:  # `_set_aside` took it out
-                task.uncancel()
-                raise Unreachable from None
+                if task.uncancel() <= cancelled:  # nobody else cancelled it meanwhile
+                    raise Unreachable from None
             raise
         finally:
             endpoint.tasks.discard(task)
@@ -206,18 +211,22 @@ class Client:
         blind: Counter[Endpoint] = Counter()
         while True:
             await asyncio.sleep(LOOK)
-            for endpoint in self.endpoints:
-                if not endpoint.limit.in_flight or not endpoint.up:
-                    continue
-                blind[endpoint] = 0 if await endpoint.look() else blind[endpoint] + 1
+            busy = [endpoint for endpoint in self.endpoints if endpoint.limit.in_flight and endpoint.up]
+            looks = await asyncio.gather(*(endpoint.look() for endpoint in busy))
+            for endpoint, answered in zip(busy, looks, strict=True):
+                blind[endpoint] = 0 if answered else blind[endpoint] + 1
                 if blind[endpoint] >= BLIND:
                     self._set_aside(endpoint, move=True)
-                if (seen := endpoint.engine) is not None:
+                if answered and (seen := endpoint.engine) is not None:
                     self.queued += LOOK * seen.waiting
                     endpoint.limit.saw_engine(seen.running, seen.waiting, hungry=self._gate.hungry)
             self._gate.admit()
-            if not self._gate.hungry and any(e.limit.load < 0.9 for e in self.endpoints):
+            if self._gate.in_flight and not self._gate.hungry and self._has_room:
                 self.idle += LOOK
+
+    @property
+    def _has_room(self) -> bool:
+        return any(endpoint.up and endpoint.limit.load < 0.9 for endpoint in self.endpoints)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

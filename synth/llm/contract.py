@@ -157,6 +157,8 @@ def replies(
     except (orjson.JSONDecodeError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise Malformed("malformed reply") from error
     for reply in found:
+        if not isinstance(reply.text, str):
+            raise Malformed("malformed reply")
         if not fits(reply, sampling):
             raise Malformed("reply without the form asked")
     total = usage.get("completion_tokens") or 0

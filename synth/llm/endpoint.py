@@ -24,6 +24,8 @@ from synth.llm.throttle import Limit
 
 LONGEST_WAIT = 60.0
 """Seconds for which a Retry-After is believed."""
+GET = 10.0
+"""Seconds for a page that costs a server nothing."""
 RETRIED = {408, 409, 425, 429, 500, 502, 503, 504}
 SUSPECT = 5
 """Bad answers in a row, of all requests, after which an endpoint must show that it is there."""
@@ -118,7 +120,7 @@ class Endpoint:
         """Whether it is there: /health (vLLM's own) and /models answer, if only with a refusal."""
         for url in (self._root + "/health", self.base_url + "/models"):
             try:
-                async with self._get(url, 10) as response:
+                async with self._get(url, GET) as response:
                     if response.status >= 500:
                         return False
             except (aiohttp.ClientError, TimeoutError):
@@ -128,7 +130,7 @@ class Endpoint:
     async def json(self, path: str, *, root: bool = False) -> dict[str, Any] | None:
         """What a GET answers below /v1 or, with `root`, beside it; None where there is no such page."""
         try:
-            async with self._get((self._root if root else self.base_url) + path, 10) as response:
+            async with self._get((self._root if root else self.base_url) + path, GET) as response:
                 data = orjson.loads(await response.read()) if response.status == 200 else None
         except (aiohttp.ClientError, TimeoutError, orjson.JSONDecodeError):
             return None
@@ -137,7 +139,7 @@ class Endpoint:
     async def look(self) -> bool:
         """Read the engine's counters into `engine`; False where the server did not answer at all."""
         try:
-            async with self._get(self._root + "/metrics", 10) as response:
+            async with self._get(self._root + "/metrics", GET) as response:
                 page = await response.text() if response.status == 200 else ""
         except (aiohttp.ClientError, TimeoutError):
             return False

@@ -213,15 +213,15 @@ def stats(folder: Path) -> Stats:
     """
     seen, total = Index(), Stats()
     with _open(folder) as file:
-        for _, line, whole in _lines(file.fileno()):
+        for offset, line, whole in _lines(file.fileno()):
             if not whole:
                 total.torn += 1
                 continue
             body = orjson.loads(line[9:])
-            if any(True for _ in seen.find(body["key"])):
+            if _stands(body["key"], seen, file.fileno()):
                 total.again += 1
                 continue
-            seen.add(body["key"], 1)
+            seen.add(body["key"], offset)
             total.replies += 1
             total.copied += bool(body.get("copied"))
             total.by.setdefault((body["model"], body.get("step", "")), Sums()).add(body)
@@ -241,9 +241,9 @@ def prune(folder: Path) -> tuple[int, int]:
         before = os.fstat(file.fileno()).st_size
         try:
             with new.open("wb") as out:
-                for _, line, whole in _lines(file.fileno()):
-                    if whole and not any(True for _ in seen.find(_key(line))):
-                        seen.add(_key(line), 1)
+                for offset, line, whole in _lines(file.fileno()):
+                    if whole and not _stands(_key(line), seen, file.fileno()):
+                        seen.add(_key(line), offset)
                         out.write(line)
                 out.flush()
                 os.fsync(out.fileno())
@@ -252,6 +252,10 @@ def prune(folder: Path) -> tuple[int, int]:
             raise DataError(new, f"can't be written ({error.strerror}); make room and run again") from error
     new.replace(folder / FILE)
     return before, (folder / FILE).stat().st_size
+
+
+def _stands(key: str, index: Index, fd: int) -> bool:
+    return any(_key(_line_at(fd, offset)) == key for offset in index.find(key))
 
 
 def _open(folder: Path) -> BinaryIO:

@@ -2,9 +2,8 @@
 
 A vLLM server tells how many sequences it runs and how many wait. While all that is in flight runs, more is
 let in; once sequences wait, the number stays at what runs plus a small queue that keeps the engine fed.
-A server without metrics is climbed: the number grows by half while a round of replies (as many as are in
-flight) brings at least 5% more tokens a second than the best round before, else it goes back and tries again
-later. Refusals (429, 503) beyond a tenth of what is in flight cut it by a third.
+Without metrics the number is found by trying: see `Limit`. Refusals (429, 503) beyond a tenth of what is in
+flight cut it by a third.
 """
 
 import asyncio
@@ -16,16 +15,24 @@ from typing import Generic, Protocol, TypeVar
 START, LOWEST, HIGHEST = 32, 4, 2048
 QUEUE_SHARE = 0.125
 """The queue kept before the engine, as a share of what it runs."""
-GAIN = 1.05
-"""How much better a round must be for the next step up."""
-HOLD = 8
-"""Rounds between two attempts to go up, where the last brought nothing."""
-SHORTEST_ROUND = 1.0
-"""Seconds."""
+GAIN, LOSS = 1.05, 0.98
+"""How much better more must be to stay with it, and how little worse less may be."""
+HOLD, LONGEST_HOLD = 4, 32
+"""Rounds between attempts: at first, and after several that brought nothing."""
+FEWEST, SHORTEST_ROUND = 32, 1.0
+"""Replies and seconds that a round takes at least."""
+CALM = 10.0
+"""Seconds without a cut after which an engine with metrics is given more again."""
 
 
 class Limit:
-    """How many sequences one endpoint is given at once; it moves with what is seen."""
+    """How many sequences one endpoint is given at once; it moves with what is seen.
+
+    Without metrics it climbs a hill: it holds a level and tries the next one up, or down, for a round. More is
+    kept where it brings `GAIN`, less where it costs no more than `LOSS`: on the flat behind the point where
+    the server is saturated it comes back to that point. Steps double until the first that brings nothing. As
+    in TCP, refusals cut it once a round trip, not once each.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.limit = START
@@ -33,9 +40,11 @@ class Limit:
         self.has_metrics = False
         self._clock = clock
         self._began, self._replies, self._tokens = clock(), 0, 0
-        self._settling = self._hold = 0
-        self._best, self._good = 0.0, START
-        self._refused, self._refused_since = 0, clock()
+        self._settling, self._up, self._step = True, True, 2.0
+        self._good, self._rate = START, 0.0
+        """The level that is held, and tokens a second there."""
+        self._failed, self._hold = 0, 1
+        self._refused, self._refused_since, self._cut = 0, clock(), -CALM
 
     @property
     def load(self) -> float:
@@ -48,19 +57,22 @@ class Limit:
         queue = max(2.0, running * QUEUE_SHARE)
         if waiting > 2 * queue:
             self._set(int(running + queue))
-        elif waiting <= queue and hungry:
+        elif waiting <= queue and hungry and self._clock() - self._cut >= CALM:
             self._set(int(self.limit * 1.5))
 
     def saw_refusal(self) -> None:
         """The server refused a request because it is too busy."""
         now = self._clock()
+        if now - self._cut < SHORTEST_ROUND:
+            return  # what was sent before the cut
         if now - self._refused_since > SHORTEST_ROUND:
             self._refused, self._refused_since = 0, now
         self._refused += 1
         if self._refused > max(2, self.in_flight // 10):
-            self._set(self.limit * 2 // 3)
-            self._refused, self._best, self._good, self._hold = 0, 0.0, self.limit, HOLD
-            self._next_round(settle=True)
+            self._set(min(self._good, self.limit * 2 // 3))
+            self._refused, self._cut = 0, now
+            self._good, self._rate, self._up, self._step = self.limit, 0.0, True, 1.5
+            self._failed, self._hold = min(self._failed + 1, 3), HOLD << min(self._failed, 3)
 
     def saw_reply(self, tokens: int, *, hungry: bool) -> None:
         """A reply of so many tokens; without metrics, whole rounds of them decide."""
@@ -69,31 +81,33 @@ class Limit:
         self._replies += 1
         self._tokens += tokens
         seconds = self._clock() - self._began
-        if self._replies < self.limit or seconds < SHORTEST_ROUND:
+        if self._replies < (self.limit if self._settling else max(FEWEST, 2 * self.limit)):
             return
-        if self._settling or not hungry:
-            self._next_round(settle=False)
+        if seconds < SHORTEST_ROUND:
             return
-        rate = self._tokens / seconds
-        if self._hold:
-            self._hold -= 1
-            self._best = max(rate, self._best * 0.98)
-            self._next_round(settle=False)
-        elif rate > self._best * GAIN or self.limit == self._good:
-            self._best, self._good = max(rate, self._best), self.limit
-            self._set(int(self.limit * 1.5))
-            self._next_round(settle=True)
-        else:
-            self._set(self._good)
-            self._hold = HOLD
-            self._next_round(settle=True)
+        rate, settled = self._tokens / seconds, not self._settling
+        self._began, self._replies, self._tokens, self._settling = self._clock(), 0, 0, False
+        if settled and hungry:
+            self._judge(rate)
 
-    def _next_round(self, *, settle: bool) -> None:
-        self._settling = settle
-        self._began, self._replies, self._tokens = self._clock(), 0, 0
+    def _judge(self, rate: float) -> None:
+        if self.limit == self._good:
+            self._rate = (self._rate + rate) / 2 if self._rate else rate
+            self._hold -= 1
+        elif rate > self._rate * (GAIN if self.limit > self._good else LOSS):
+            self._good, self._rate, self._failed, self._hold = self.limit, rate, 0, 0
+        else:
+            self._up, self._step, self._failed = not self._up, 1.5, self._failed + 1
+            self._hold = min(LONGEST_HOLD, HOLD << self._failed // 2) if self._failed % 2 == 0 else 1
+            self._set(self._good)
+            return
+        if self._hold <= 0:
+            self._set(int(self._good * self._step if self._up else self._good / self._step))
+            self._hold = 1
 
     def _set(self, limit: int) -> None:
         self.limit = min(HIGHEST, max(LOWEST, limit))
+        self._settling, self._replies, self._tokens, self._began = True, 0, 0, self._clock()
 
 
 class Door(Protocol):
