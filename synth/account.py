@@ -103,6 +103,10 @@ def account(models: Models, recipe: Recipe, seconds: float) -> dict[str, Any]:
             "tail_seconds": round(sum(client.idle for client in clients), 1),
             "of_seconds": round(seconds, 1),
         },
+        "prefix_cache": {
+            "prompt_tokens_found": sum(client.cached[0] for client in clients),
+            "of_prompt_tokens": sum(client.cached[1] for client in clients),
+        },
         "contracts": {where: contract.to_json() for where, contract in models.contracts.items()},
         "cost": _cost(paid, recipe),
     }
@@ -162,6 +166,11 @@ def sentences(stages: Mapping[str, Any]) -> list[str]:
         )
     if waste := _waste(entry["waste"], in_rows):
         lines.append(f"waste: {'; '.join(waste)}")
+    if looked_up := entry["prefix_cache"]["of_prompt_tokens"]:
+        found = entry["prefix_cache"]["prompt_tokens_found"]
+        lines.append(
+            f"prefix cache: {found:,} of {looked_up:,} prompt tokens ({100 * found / looked_up:.0f}%)"
+        )
     if cost := entry["cost"]:
         parts = ", ".join(f"{role} {money:,.4f}" for role, money in cost.items())
         each = f" = {sum(cost.values()) / kept:,.6f} a kept row" if kept else ""

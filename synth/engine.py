@@ -22,7 +22,7 @@ from synth.store import read_parquet, to_table, write_parquet
 from synth.types import Record, Seed, Status, Verdict
 
 WINDOW = 2048
-"""Units under way at once: what bounds memory."""
+"""Units under way at once for each server: what bounds memory."""
 TOGETHER = 64
 """Samples of one seed that are started together at most."""
 FAILED_AT_LEAST = 20
@@ -48,6 +48,8 @@ class Steps:
     prompts: Prompts
     teacher: Asker
     judge: Asker
+    servers: int = 1
+    """How many servers are to be kept full."""
 
 
 @dataclass(slots=True)
@@ -107,7 +109,7 @@ async def generate(
         ShareFailedError: more than `max_failed` of all planned rows failed.
     """
     paths: list[Path] = []
-    window = _Window()
+    window = _Window(WINDOW * steps.servers)
 
     async def one(unit: Unit) -> list[Record]:
         try:
@@ -160,10 +162,10 @@ def _together(units: Sequence[Unit]) -> Iterator[list[Unit]]:
 
 
 class _Window:
-    """At most `WINDOW` units under way; samples of one seed enter together, to be asked together."""
+    """So many units under way at most; samples of one seed enter together, to be asked together."""
 
-    def __init__(self) -> None:
-        self._free = WINDOW
+    def __init__(self, units: int) -> None:
+        self._free = units
         self._left = asyncio.Event()
 
     async def enter(self, units: int) -> None:

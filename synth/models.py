@@ -25,6 +25,11 @@ MOST_SAMPLES = 32
 """Samples of one prompt that one request asks for at most: what is lost when it fails."""
 
 
+def servers_of(role: Role) -> int:
+    """How many servers answer for a role: its endpoints, else the replicas that are started here."""
+    return len(role.endpoint) or role.replicas or max(1, len(server.visible_gpus()))
+
+
 class Models:
     """Askers over one journal; roles that name the same model share one server.
 
@@ -122,7 +127,8 @@ class Models:
                 raise TeacherError(
                     "vLLM's CPU build ends at a request with a seed; remove seed from the recipe"
                 )
-            await probe.prove(client, memory, seeded=role.seed is not None)
+            contract = await probe.prove(client, memory, seeded=role.seed is not None)
+            self.say(f"{', '.join(each.base_url for each in client.endpoints)}: {contract}")
             yield client
 
 

@@ -27,7 +27,7 @@ from synth.errors import DataError, RecipeError, TrainError
 from synth.llm.asker import Asker
 from synth.llm.journal import Journal
 from synth.llm.weights import find_model, identify
-from synth.models import Models, Say
+from synth.models import Models, Say, servers_of
 from synth.recipe import Recipe, Role, load_recipe
 from synth.steps import Selection, Selector, Step
 from synth.store import Counts, Dataset, read_parquet, sha256, to_record, to_table, write_parquet, write_whole
@@ -152,7 +152,8 @@ def steps_of(run: Run, models: Models) -> engine.Steps:
 
 def steps_by(run: Run, teacher: Asker, judge: Asker) -> engine.Steps:
     """The run's checks with these askers."""
-    return engine.Steps(run.recipe.filters, run.recipe.judges, run.checked.prompts, teacher, judge)
+    servers = servers_of(run.recipe.teacher)
+    return engine.Steps(run.recipe.filters, run.recipe.judges, run.checked.prompts, teacher, judge, servers)
 
 
 @contextmanager

@@ -65,6 +65,13 @@ class Client:
         return sum((endpoint.retries for endpoint in self.endpoints), Counter())
 
     @property
+    def cached(self) -> tuple[int, int]:
+        """Prompt tokens that the engines found in their prefix caches, and all that they looked up."""
+        seen = [(e.engine, e.at_first) for e in self.endpoints if e.engine and e.at_first]
+        hits = sum(last.cached_tokens - first.cached_tokens for last, first in seen)
+        return round(hits), round(sum(last.prompt_tokens - first.prompt_tokens for last, first in seen))
+
+    @property
     def in_flight(self) -> int:
         """Sequences that are asked for now."""
         return self._gate.in_flight
@@ -145,9 +152,9 @@ class Client:
         try:
             return await endpoint.post(path, data, seconds)
         except asyncio.CancelledError:
-            if task not in endpoint.tasks:  # `_set_aside` took it out
-                if task.uncancel() <= cancelled:  # nobody else cancelled it meanwhile
-                    raise Unreachable from None
+            # `_set_aside` took it out, and nobody else cancelled it meanwhile
+            if task not in endpoint.tasks and task.uncancel() <= cancelled:
+                raise Unreachable from None
             raise
         finally:
             endpoint.tasks.discard(task)
@@ -216,6 +223,7 @@ class Client:
             for endpoint, answered in zip(busy, looks, strict=True):
                 blind[endpoint] = 0 if answered else blind[endpoint] + 1
                 if blind[endpoint] >= BLIND:
+                    blind[endpoint] = 0
                     self._set_aside(endpoint, move=True)
                 if answered and (seen := endpoint.engine) is not None:
                     self.queued += LOOK * seen.waiting

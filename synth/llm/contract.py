@@ -39,6 +39,14 @@ class Contract:
     token_ids: bool = False
     """Whether each choice of several tells its own tokens."""
 
+    def __str__(self) -> str:
+        """`vLLM 0.32.0, 2,048 tokens of context, can choice, n; can't logprobs, regex`."""
+        context = f"{self.context:,} tokens of context" if self.context else "its context length is not told"
+        can = ", ".join(sorted(self.can)) or "no more than a plain chat"
+        lacks = ", ".join(sorted({probe.ability for probe in PROBES} - self.can))
+        text = f"{f'vLLM {self.version}' if self.version else 'no vLLM'}, {context}, can {can}"
+        return f"{text}; can't {lacks}" if lacks else text
+
     def to_json(self) -> dict[str, Any]:
         """For the run folder."""
         return {

@@ -70,6 +70,8 @@ class Endpoint:
         self.tasks: set[asyncio.Task[Any]] = set()
         """Those that wait for an answer."""
         self.engine: contract.Engine | None = None
+        self.at_first: contract.Engine | None = None
+        """The engine's counters lately, and at the first look."""
         self.pace = SLOWEST
         """Seconds a token of the slowest reply lately, its wait in the queue included."""
         self._session = session
@@ -144,6 +146,7 @@ class Endpoint:
         except (aiohttp.ClientError, TimeoutError):
             return False
         self.engine = contract.engine(page)
+        self.at_first = self.at_first or self.engine
         return True
 
     def _get(self, url: str, seconds: float) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:

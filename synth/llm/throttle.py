@@ -28,9 +28,9 @@ CALM = 10.0
 class Limit:
     """How many sequences one endpoint is given at once; it moves with what is seen.
 
-    Without metrics it climbs a hill: it holds a level and tries the next one up, or down, for a round. More is
-    kept where it brings `GAIN`, less where it costs no more than `LOSS`: on the flat behind the point where
-    the server is saturated it comes back to that point. Steps double until the first that brings nothing. As
+    Without metrics it climbs a hill: it holds a level and tries the next one up, or down, for a round. More
+    is kept where it brings `GAIN`, less where it costs no more than `LOSS`: on the flat behind the point
+    where the server is saturated it comes back to that point. Steps double until the first that brings nothing. As
     in TCP, refusals cut it once a round trip, not once each.
     """
 
