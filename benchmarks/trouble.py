@@ -28,7 +28,7 @@ from synth.seeds import make_seed
 
 FAULTS = {"e429": 0.02, "e500": 0.02, "ereset": 0.02, "etrunc": 0.02}
 POISON = 0.015
-SERVER = {"slots": 64, "mean": 0.5, "sigma": 0.6, "tail_p": 0.05, "tail_x": 4}
+SERVER: dict[str, float | str] = {"slots": 64, "mean": 0.5, "sigma": 0.6, "tail_p": 0.05, "tail_x": 4}
 LATE = 0.25
 """Seconds around a kill in which an answer may be lost; one sent earlier must be in the journal."""
 
