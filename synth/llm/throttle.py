@@ -15,11 +15,11 @@ from typing import Generic, Protocol, TypeVar
 START, LOWEST, HIGHEST = 32, 4, 2048
 QUEUE_SHARE = 0.125
 """The queue kept before the engine, as a share of what it runs."""
-GAIN, LOSS = 1.05, 0.98
+GAIN, LOSS = 1.1, 0.97
 """How much better more must be to stay with it, and how little worse less may be."""
 HOLD, LONGEST_HOLD = 4, 32
 """Rounds between attempts: at first, and after several that brought nothing."""
-FEWEST, SHORTEST_ROUND = 32, 1.0
+FEWEST, SHORTEST_ROUND = 64, 1.0
 """Replies and seconds that a round takes at least."""
 CALM = 10.0
 """Seconds without a cut after which an engine with metrics is given more again."""
@@ -30,8 +30,8 @@ class Limit:
 
     Without metrics it climbs a hill: it holds a level and tries the next one up, or down, for a round. More
     is kept where it brings `GAIN`, less where it costs no more than `LOSS`: on the flat behind the point
-    where the server is saturated it comes back to that point. Steps double until the first that brings nothing. As
-    in TCP, refusals cut it once a round trip, not once each.
+    where the server is saturated it comes back to that point. Steps double until the first that brings
+    nothing. As in TCP, refusals cut it once a round trip, not once each.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -81,7 +81,7 @@ class Limit:
         self._replies += 1
         self._tokens += tokens
         seconds = self._clock() - self._began
-        if self._replies < (self.limit if self._settling else max(FEWEST, 2 * self.limit)):
+        if self._replies < (self.limit if self._settling else max(FEWEST, self.limit)):
             return
         if seconds < SHORTEST_ROUND:
             return
