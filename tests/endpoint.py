@@ -136,6 +136,10 @@ class Endpoint:
         if self._runner is not None:
             await self._runner.cleanup()
         self._runner = None
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
 
     async def _hang(self) -> None:
         while self.hangs:
