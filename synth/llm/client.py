@@ -102,6 +102,8 @@ class Client:
                 continue
             except Malformed as error:
                 problem = str(error)
+                if under is not None:  # what a probe is told at once is what it wants to know
+                    raise RequestFailed(problem) from error
             except Bad as error:
                 problem, after = error.kind, error.after
                 timeouts += problem == "timeout"
