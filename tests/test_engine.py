@@ -1,7 +1,7 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -258,3 +258,61 @@ def test_two_equal_requests_at_once_are_sent_once(tmp_path: Path) -> None:
     run(tmp_path, [Echo(), Echo()], steps(tmp_path, ask))
     assert len(teacher.asked) == 30
     assert ask.meter.requests == 30
+
+
+class Counted:
+    """A teacher that notes how many samples each request asks for, and how many are under way."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+        self.under_way = self.most = 0
+
+    async def ask(self, prompt: Prompt, sampling: Sampling, keys: Sequence[str]) -> list[Reply]:
+        self.asked.append(len(keys))
+        self.under_way += len(keys)
+        self.most = max(self.most, self.under_way)
+        await asyncio.sleep(0.001 * (len(self.asked) % 3))
+        self.under_way -= len(keys)
+        return [Reply(f"drawn for {key}", "stop", 1, 2, "counted", key) for key in keys]
+
+    def asker(self, folder: Path) -> Asker:
+        async def connect() -> tuple[Backend, int]:
+            return self, 32
+
+        return Asker("counted", {}, Journal(folder / "journal"), connect)
+
+
+@pytest.mark.parametrize("window", [5, 6, 9, 2048])
+def test_the_samples_of_a_seed_are_asked_together_even_when_the_window_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, window: int
+) -> None:
+    monkeypatch.setattr(engine, "WINDOW", window)
+    teacher = Counted()
+    made = steps(tmp_path, teacher.asker(tmp_path))
+    _, progress = run(tmp_path, [Echo(samples=5)], made, shard_rows=50)
+    assert teacher.asked == [5] * 30
+    assert teacher.most <= window and progress.kept == 150
+
+
+def test_many_samples_of_a_seed_are_asked_in_parts(tmp_path: Path) -> None:
+    teacher = Counted()
+    made = steps(tmp_path, teacher.asker(tmp_path))
+    _, progress = run(tmp_path, [Echo(samples=100)], made, shard_rows=1000)
+    assert progress.kept == 3000 and max(teacher.asked) == 32
+    assert len(teacher.asked) == 30 * (2 + 2)  # 64 together, then 36
+
+
+def test_a_plan_takes_seeds_as_its_shards_are_asked_for() -> None:
+    taken: list[int] = []
+
+    def seeds() -> Iterator[Seed]:
+        for number in range(1_000_000):
+            taken.append(number)
+            yield make_seed({"n": number})
+
+    shards = engine.plan([Echo()], seeds(), 8)
+    assert taken == []
+    assert [unit.seed.fields["n"] for unit in next(shards)] == [*range(8)]
+    assert len(taken) <= 9
+    assert [unit.seed.fields["n"] for unit in next(shards)] == [*range(8, 16)]
+    assert len(taken) <= 17
