@@ -179,7 +179,11 @@ class Client:
                 try:
                     await endpoint.address.restart()
                 except TeacherError as error:
-                    self._gate.fail(error)
+                    endpoint.lost = True
+                    if all(other.lost for other in self.endpoints):
+                        self._gate.fail(error)
+                    else:
+                        self.say(f"{error}; the other replicas go on without it")
                     return
                 continue
             if not said:

@@ -66,6 +66,8 @@ class Endpoint:
         self._root = self.base_url.removesuffix("/v1")
         self.limit = Limit()
         self.up, self.streak = True, 0
+        self.lost = False
+        """Whether it is given up: a replica that dies again and again."""
         self.retries: Counter[str] = Counter()
         self.tasks: set[asyncio.Task[Any]] = set()
         """Those that wait for an answer."""
