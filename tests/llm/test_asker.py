@@ -193,12 +193,13 @@ def test_what_is_being_asked_is_given_up_at_the_end(tmp_path: Path, pause: float
 def test_one_who_gives_up_leaves_the_others_and_the_reply_is_kept(tmp_path: Path) -> None:
     async def work(asker: Asker) -> None:
         gone, stays = (asyncio.create_task(asker.of("step", number)(turn("hello"))) for number in (0, 1))
-        await asyncio.sleep(0.02)
+        while not endpoint.in_flight:
+            await asyncio.sleep(0.005)
         gone.cancel()
         await stays
         assert gone.cancelled() and len(asker.journal) == 2
 
-    with Endpoint(delay=0.1, able=Able()) as endpoint:
+    with Endpoint(delay=0.5, able=Able()) as endpoint:
         asking(tmp_path, endpoint, work)
     assert endpoint.requests == 1
 
