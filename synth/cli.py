@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from synth import engine, pipeline, previews, report, upkeep
+from synth import tune as tuning
 from synth.errors import SynthError
 from synth.screen import err, out, rows_shown, say, steps_shown
 
@@ -151,6 +152,24 @@ def serve(
         upkeep.serve(run, role)
     except KeyboardInterrupt:
         say("stopped")
+
+
+@app.command()
+def tune(
+    recipe: RecipeFile,
+    minutes: Annotated[float, typer.Option(min=0.0, help="Begin nothing that would take longer.")] = 10.0,
+    requests: Annotated[
+        int | None, typer.Option(min=1, help="Requests to measure with; 192 by default, 96 on a CPU.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Leave the recipe as it is.")] = False,
+    rows: Rows = None,
+) -> None:
+    """Measure which flags make vLLM fastest here, and write them into the recipe's [teacher]."""
+    opened = pipeline.open_run(recipe, rows=rows, say=say)
+    found = tuning.tune(opened, minutes=minutes, requests=requests, write=not dry_run)
+    out.print(tuning.shown(found))
+    for line in tuning.outcome(opened, found, written=not dry_run):
+        out.print(line, soft_wrap=True, markup=False)
 
 
 journal = typer.Typer(help="The replies that a run has paid for.", no_args_is_help=True)
