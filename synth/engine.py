@@ -9,13 +9,14 @@ import asyncio
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import count, groupby
 from pathlib import Path
 
 import orjson
 
 from synth.errors import RequestFailed, ShareFailedError, Unusable
 from synth.llm.asker import Asker
+from synth.llm.throttle import RANK
 from synth.prompts import Prompts
 from synth.steps import Filter, Judge, Row, Strategy
 from synth.store import read_parquet, to_table, write_parquet
@@ -109,9 +110,11 @@ async def generate(
         ShareFailedError: more than `max_failed` of all planned rows failed.
     """
     paths: list[Path] = []
+    numbers = count()
     window = _Window(WINDOW * steps.servers)
 
-    async def one(unit: Unit) -> list[Record]:
+    async def one(unit: Unit, number: int) -> list[Record]:
+        RANK.set(number)
         try:
             with _Noted(unit):
                 records = await run_unit(unit, steps)
@@ -130,7 +133,7 @@ async def generate(
         tasks = []
         for part in _together(units):
             await window.enter(len(part))
-            tasks += [group.create_task(one(unit)) for unit in part]
+            tasks += [group.create_task(one(unit, next(numbers))) for unit in part]
         group.create_task(write(path, tasks))
 
     try:

@@ -40,7 +40,7 @@ class Models:
         self.journal, self.logs, self.say = journal, logs, say
         self.askers: dict[str, Asker] = {}
         self.clients: dict[str, Client] = {}
-        self.contracts: dict[str, Contract] = {}
+        self._proofs: dict[str, asyncio.Task[Contract]] = {}
         self._stack = AsyncExitStack()
         self._starting = asyncio.Lock()
 
@@ -55,19 +55,36 @@ class Models:
         await self.release()
 
     def asker(
-        self, name: str, role: Role, *, identity: str | None = None, needs: Needs | None = None
+        self,
+        name: str,
+        role: Role,
+        *,
+        identity: str | None = None,
+        needs: Needs | None = None,
+        several: bool = False,
     ) -> Asker:
-        """The asker of a role. `identity` stands for the model in request keys; by default its name."""
+        """The asker of a role. `identity` stands for the model in request keys; by default its name.
+
+        Work waits for the contract's proof where a step `needs` something of it, or `several` samples of a
+        prompt are to go out in one request; else the proof runs beside it.
+        """
         chosen = identity or weights.identify(role.model)
-        self.askers[name] = Asker(chosen, role.sampling(), self.journal, self._connect(role, needs or {}))
+        connect = self._connect(role, needs or {}, several=several)
+        self.askers[name] = Asker(chosen, role.sampling(), self.journal, connect)
         return self.askers[name]
+
+    @property
+    def contracts(self) -> dict[str, Contract]:
+        """What the servers were shown to do, by endpoint or model."""
+        return {where: client.contract for where, client in self.clients.items()}
 
     async def release(self) -> None:
         """Stop the servers started so far; a later request starts its own again."""
         self.clients.clear()
+        self._proofs.clear()
         await self._stack.aclose()
 
-    def _connect(self, role: Role, needs: Needs) -> Connect:
+    def _connect(self, role: Role, needs: Needs, *, several: bool) -> Connect:
         where = " ".join(role.endpoint) or f"{role.model} {role.max_model_len} {role.flags} {role.replicas}"
         proven = False
 
@@ -78,13 +95,21 @@ class Models:
                     if where not in self.clients:
                         client = await self._stack.enter_async_context(self._client(role))
                         self.clients[where] = client
-                        self.contracts[where] = client.contract
-                    self._check(role, self.clients[where], needs)
-                    proven = True
+                        self._proofs[where] = client.spawn(self._prove(role, client))
+                if needs or several or role.seed is not None:
+                    await asyncio.shield(self._proofs[where])
+                self._check(role, self.clients[where], needs)
+                proven = True
             client = self.clients[where]
             return client, MOST_SAMPLES if "n" in client.contract.can else 1
 
         return connect
+
+    async def _prove(self, role: Role, client: Client) -> Contract:
+        memory = self.journal.path.parent if role.endpoint else None
+        contract = await probe.prove(client, memory, seeded=role.seed is not None)
+        self.say(f"{', '.join(each.base_url for each in client.endpoints)}: {contract}")
+        return contract
 
     def _check(self, role: Role, client: Client, needs: Needs) -> None:
         address = client.endpoints[0].base_url
@@ -102,7 +127,6 @@ class Models:
     async def _client(self, role: Role) -> AsyncIterator[Client]:
         async with contextlib.AsyncExitStack() as stack:
             name, addresses = role.model, []
-            memory = self.journal.path.parent if role.endpoint else None
             if role.endpoint:
                 key = os.environ[role.api_key_env] if role.api_key_env else None  # `check` has seen it
                 addresses = [Address(url, key) for url in role.endpoint]
@@ -123,12 +147,12 @@ class Models:
                 servers = await stack.enter_async_context(serving)
                 addresses = [Address(s.base_url, s.api_key, s.died, s.restart) for s in servers]
             client = await stack.enter_async_context(Client(addresses, name, self.say))
-            if role.seed is not None and memory is None and server.build_of_vllm() == "cpu":
+            if role.seed is not None and not role.endpoint and server.build_of_vllm() == "cpu":
                 raise TeacherError(
                     "vLLM's CPU build ends at a request with a seed; remove seed from the recipe"
                 )
-            contract = await probe.prove(client, memory, seeded=role.seed is not None)
-            self.say(f"{', '.join(each.base_url for each in client.endpoints)}: {contract}")
+            version, listed = await client.described()
+            client.contract = Contract(version=version, context=listed.get("max_model_len"))
             yield client
 
 

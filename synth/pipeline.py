@@ -143,9 +143,10 @@ async def _generate(run: Run, on_progress: Callable[[Progress, Models], None]) -
 def steps_of(run: Run, models: Models) -> engine.Steps:
     """The run's checks, and who answers for its roles."""
     teacher: Role = run.recipe.teacher
+    several = any(strategy.samples > 1 for strategy in run.recipe.generate)
     return steps_by(
         run,
-        models.asker("teacher", teacher, needs=_needs(run.recipe.generate)),
+        models.asker("teacher", teacher, needs=_needs(run.recipe.generate), several=several),
         models.asker("judge", run.recipe.judge or teacher, needs=_needs(run.recipe.judges)),
     )
 

@@ -121,6 +121,8 @@ class Asker:
         """The reply, from the journal where this was ever asked. Two equal requests at once are sent once."""
         whole: Sampling = {**self.defaults, **sampling}
         sample = whole.pop("sample", 0)
+        if "seed" in whole:
+            whole["seed"] += sample  # the samples of a prompt differ
         base = request_bytes(self.identity, prompt, whole)
         key = request_key(base, sample)
         if (known := self.journal.get(key)) is not None:

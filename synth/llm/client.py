@@ -9,7 +9,7 @@ everything waits; when patience ends the run stops with everything safe.
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
@@ -28,6 +28,7 @@ LOOK = 0.5
 """Seconds between two looks at the engines' counters."""
 BLIND = 3
 """Looks in a row without an answer after which what is in flight moves elsewhere."""
+T = TypeVar("T")
 BUSY = {"HTTP 429", "HTTP 503"}
 
 
@@ -41,7 +42,7 @@ class Client:
         self._session = session()
         self.endpoints = [Endpoint(address, self._session) for address in addresses]
         self._gate = Gate(self.endpoints)
-        self._work: set[asyncio.Task[None]] = set()
+        self._work: set[asyncio.Task[Any]] = set()
         self._dead_since: float | None = None
         self._answered = False
         self.queued = 0.0
@@ -50,7 +51,7 @@ class Client:
         """Seconds for which less was in flight than the throttle allows, for want of requests."""
 
     async def __aenter__(self) -> "Client":
-        self._spawn(self._watch())
+        self.spawn(self._watch())
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -170,7 +171,7 @@ class Client:
             moved, endpoint.tasks = endpoint.tasks, set()
             for task in moved:
                 task.cancel()
-        self._spawn(self._bring_back(endpoint))
+        self.spawn(self._bring_back(endpoint))
 
     async def _bring_back(self, endpoint: Endpoint) -> None:
         start, said = now(), False
@@ -242,12 +243,14 @@ class Client:
     def _has_room(self) -> bool:
         return any(endpoint.up and endpoint.limit.load < 0.9 for endpoint in self.endpoints)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def spawn(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
+        """Work in the background until the client is closed; should it fail, so does whoever waits here."""
         task = asyncio.get_running_loop().create_task(work)
         self._work.add(task)
         task.add_done_callback(self._ended)
+        return task
 
-    def _ended(self, task: "asyncio.Task[None]") -> None:
+    def _ended(self, task: "asyncio.Task[Any]") -> None:
         self._work.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._gate.fail(error)

@@ -7,9 +7,10 @@ flight cut it by a third.
 """
 
 import asyncio
+import heapq
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from typing import Generic, Protocol, TypeVar
 
 START, LOWEST, HIGHEST = 32, 4, 2048
@@ -123,15 +124,21 @@ class Door(Protocol):
 DoorT = TypeVar("DoorT", bound=Door)
 
 
+RANK: ContextVar[int] = ContextVar("rank", default=0)
+"""Whose turn it is: the engine sets it to the number of the unit. What was begun first is ended first, and a
+row's later steps don't wait behind the first steps of rows to come."""
+
+
 class Gate(Generic[DoorT]):
-    """Where requests wait, in order, for the least loaded endpoint that is up and has room.
+    """Where requests wait, by `RANK`, then in order, for the least loaded endpoint that is up and has room.
 
     With no endpoint up they all wait; `fail` ends that.
     """
 
     def __init__(self, doors: Sequence[DoorT]) -> None:
         self.doors = doors
-        self._waiting: deque[tuple[asyncio.Future[DoorT], int]] = deque()
+        self._waiting: list[tuple[int, int, asyncio.Future[DoorT], int]] = []
+        self._came = 0
         self._error: BaseException | None = None
 
     @property
@@ -156,7 +163,8 @@ class Gate(Generic[DoorT]):
             door.limit.in_flight += weight
             return door
         turn: asyncio.Future[DoorT] = asyncio.get_running_loop().create_future()
-        (self._waiting.appendleft if first else self._waiting.append)((turn, weight))
+        self._came += 1
+        heapq.heappush(self._waiting, (-1 if first else RANK.get(), self._came, turn, weight))
         try:
             return await turn
         except asyncio.CancelledError:
@@ -172,10 +180,10 @@ class Gate(Generic[DoorT]):
     def admit(self) -> None:
         """Let in whom the doors have room for now."""
         while self._waiting:
-            if self._waiting[0][0].done():
-                self._waiting.popleft()
+            if self._waiting[0][2].done():
+                heapq.heappop(self._waiting)
             elif (door := self._open()) is not None:
-                turn, weight = self._waiting.popleft()
+                _, _, turn, weight = heapq.heappop(self._waiting)
                 door.limit.in_flight += weight
                 turn.set_result(door)
             else:
@@ -184,10 +192,10 @@ class Gate(Generic[DoorT]):
     def fail(self, error: BaseException) -> None:
         """Everybody who waits or comes gets this error."""
         self._error = error
-        while self._waiting:
-            turn, _ = self._waiting.popleft()
+        for _, _, turn, _ in self._waiting:
             if not turn.done():
                 turn.set_exception(error)
+        self._waiting.clear()
 
     def _open(self) -> DoorT | None:
         chosen = None
