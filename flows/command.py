@@ -51,7 +51,8 @@ def _parse(flow: Flow[..., str], argv: Sequence[str] | None) -> tuple[str, int |
 @contextmanager
 def stopped_politely() -> Iterator[None]:
     """One line on stderr and an exit code for what a user can mend, Ctrl-C and SIGTERM; bugs pass."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
     try:
         yield
     except SynthError as error:

@@ -258,7 +258,7 @@ async def judged(record: Record, steps: Steps) -> Record:
     """The record with the verdicts of all filters, then judges, up to the first rejection."""
     verdicts: list[Verdict] = []
     for check in steps.filters:
-        verdicts.append(replace(check.check(record), by=check.name))
+        verdicts.append(_signed(check.check(record), check.name))
         if not verdicts[-1].keep:
             return replace(record, verdicts=tuple(verdicts), status="rejected")
     for judge in steps.judges:
@@ -269,7 +269,11 @@ async def judged(record: Record, steps: Steps) -> Record:
         except RequestFailed as reason:
             verdicts.append(Verdict(judge.name, False, None, str(reason)))
             return replace(record, verdicts=tuple(verdicts), status="failed")
-        verdicts.append(replace(verdict, by=judge.name))
+        verdicts.append(_signed(verdict, judge.name))
         if not verdict.keep:
             return replace(record, verdicts=tuple(verdicts), status="rejected")
     return replace(record, verdicts=tuple(verdicts), status="kept")
+
+
+def _signed(verdict: Verdict, name: str) -> Verdict:
+    return verdict if verdict.by == name else replace(verdict, by=name)

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 import pyarrow as pa
-import uvloop
 
 from synth import engine, export, scoring
 from synth.account import account, spent
@@ -106,8 +105,8 @@ def generate(run: Run, on_progress: Callable[[Progress, Models], None] = lambda 
             run.say("generate: done before, 0 requests")
         else:
             write_whole(run.folder / "recipe.toml", run.recipe.text.encode())
-            with _few_collections(), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                runner.run(_generate(run, on_progress))
+            with _few_collections():
+                asyncio.run(_generate(run, on_progress))
         counts = run.dataset.counts("raw")
     return counts
 

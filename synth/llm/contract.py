@@ -148,13 +148,14 @@ def replies(
         if len(choices) < len(keys):
             raise Malformed(f"{len(choices)} of {len(keys)} samples")
         usage = body.get("usage") or {}
+        total = usage.get("completion_tokens") or 0
         chat = not isinstance(prompt, str)
         found = [
             Reply(
                 text=(choice["message"].get("content") or "") if chat else choice["text"],
                 finish_reason=choice.get("finish_reason") or "unknown",
                 prompt_tokens=0 if number else usage.get("prompt_tokens") or 0,
-                completion_tokens=len(choice.get("token_ids") or ()),
+                completion_tokens=total if len(keys) == 1 else len(choice.get("token_ids") or ()),
                 model=model,
                 key=key,
                 logprobs=_logprobs(choice.get("logprobs"), chat=chat),
@@ -169,8 +170,7 @@ def replies(
             raise Malformed("malformed reply")
         if not fits(reply, sampling):
             raise Malformed("reply without the form asked")
-    total = usage.get("completion_tokens") or 0
-    return ([replace(found[0], completion_tokens=total)] if len(found) == 1 else found), total
+    return found, total
 
 
 def share_out(found: list[Reply], total: int) -> list[Reply]:
