@@ -171,7 +171,7 @@ def _pairs(bench: Bench, rows: int, pairs: int, sweep: tuple[int, ...], where: t
     def fresh() -> Project:
         steps = ("Write a few sentences about {topic}. Example number {n}.",)
         project = Project(
-            bench.folder("vllm"), rows, steps, 128, model, api_key_env=KEY, topics=tuple(TOPICS.split())
+            bench.folder("vllm"), rows, steps, 64, model, api_key_env=KEY, topics=tuple(TOPICS.split())
         )
         return project.write([endpoint])
 
