@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import statistics
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -168,11 +169,13 @@ def vllm(bench: Bench, requests: int, pairs: int, sweep: tuple[int, ...], endpoi
 def _pairs(bench: Bench, rows: int, pairs: int, sweep: tuple[int, ...], where: tuple[str, str, str]) -> None:
     endpoint, key, model = where
 
+    steps, folder = ("Write a few sentences about {topic}. Example number {n}.",), bench.folder("vllm")
+
     def fresh() -> Project:
-        steps = ("Write a few sentences about {topic}. Example number {n}.",)
-        project = Project(
-            bench.folder("vllm"), rows, steps, 64, model, api_key_env=KEY, topics=tuple(TOPICS.split())
-        )
+        """The same project without a run: what the endpoint can do is all that it remembers."""
+        for run in (folder / "data" / "runs").glob("bench-*"):
+            shutil.rmtree(run)
+        project = Project(folder, rows, steps, 64, model, api_key_env=KEY, topics=tuple(TOPICS.split()))
         return project.write([endpoint])
 
     def bare(concurrency: int) -> tuple[float, float]:

@@ -22,7 +22,7 @@ from synth.steps import Filter, Judge, Row, Strategy
 from synth.store import read_parquet, to_table, write_parquet
 from synth.types import Record, Seed, Status, Verdict
 
-WINDOW = 2048
+WINDOW = 4096
 """Units under way at once for each server: what bounds memory."""
 TOGETHER = 64
 """Samples of one seed that are started together at most."""
@@ -229,21 +229,37 @@ async def run_unit(unit: Unit, steps: Steps) -> list[Record]:
             f"{unit.strategy.name} made {len(rows)} rows of one seed and promised at most {planned}"
         )
     rows += [Unusable("the teacher gave fewer rows than asked")] * (planned - len(rows))
-    if len(rows) == 1:
-        return [await _finish(unit, 0, rows[0], steps)]
-    return list(await asyncio.gather(*(_finish(unit, n, row, steps) for n, row in enumerate(rows))))
+    records = _related([_made(unit, number, row) for number, row in enumerate(rows)])
+    if len(records) == 1:
+        return [await _finish(records[0], steps)]
+    return list(await asyncio.gather(*(_finish(record, steps) for record in records)))
 
 
-async def _finish(unit: Unit, number: int, row: Row, steps: Steps) -> Record:
-    name = unit.strategy.name
-    if not isinstance(row, Record):
-        status: Status = "failed" if isinstance(row, RequestFailed) else "rejected"
-        empty = Record(
-            messages=(), seed_id=unit.seed.id, status=status, verdicts=(Verdict(name, False, None, str(row)),)
-        )
-        return _identified(unit, number, empty)
-    record = _identified(unit, number, row)
-    return await judged(record, steps)
+def _made(unit: Unit, number: int, row: Row) -> Record:
+    """A strategy's row as a record with an id; what went wrong with one stands in its verdict."""
+    if isinstance(row, Record):
+        return _identified(unit, number, row)
+    status: Status = "failed" if isinstance(row, RequestFailed) else "rejected"
+    verdict = Verdict(unit.strategy.name, False, None, str(row))
+    empty = Record(messages=(), seed_id=unit.seed.id, status=status, verdicts=(verdict,))
+    return _identified(unit, number, empty)
+
+
+def _related(records: list[Record]) -> list[Record]:
+    """The records of a unit, each with the ids of its parents in place of their numbers."""
+
+    def id_of(parent: str) -> str:
+        return records[int(parent[1:])].id if parent.startswith("#") else parent
+
+    return [
+        replace(record, parents=tuple(map(id_of, record.parents))) if record.parents else record
+        for record in records
+    ]
+
+
+async def _finish(record: Record, steps: Steps) -> Record:
+    """The record with its verdicts, where it has none yet."""
+    return record if record.verdicts else await judged(record, steps)
 
 
 def _identified(unit: Unit, number: int, record: Record) -> Record:

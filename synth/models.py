@@ -95,7 +95,7 @@ class Models:
                     if where not in self.clients:
                         client = await self._stack.enter_async_context(self._client(role))
                         self.clients[where] = client
-                        self._proofs[where] = client.spawn(self._prove(role, client))
+                        self._proofs[where] = client.spawn(self._prove(role, client, where))
                 if needs or several or role.seed is not None:
                     await asyncio.shield(self._proofs[where])
                 self._check(role, self.clients[where], needs)
@@ -105,9 +105,15 @@ class Models:
 
         return connect
 
-    async def _prove(self, role: Role, client: Client) -> Contract:
-        memory = self.journal.path.parent if role.endpoint else None
-        contract = await probe.prove(client, memory, seeded=role.seed is not None)
+    async def _prove(self, role: Role, client: Client, where: str) -> Contract:
+        """The contract, which all runs of the project remember."""
+        runs, seeded = self.journal.path.parent.parent.parent, role.seed is not None
+        contract = await probe.prove(
+            client,
+            runs,
+            seeded=seeded,
+            where="" if role.endpoint else f"{weights.identify(role.model)} {where}",
+        )
         self.say(f"{', '.join(each.base_url for each in client.endpoints)}: {contract}")
         return contract
 

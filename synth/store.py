@@ -43,6 +43,7 @@ SCHEMA = pa.schema(
         ("prompt_tokens", pa.int32()),
         ("completion_tokens", pa.int32()),
         ("replies", pa.list_(pa.string())),
+        ("parents", pa.list_(pa.string())),
         ("fields", pa.string()),
         ("verdicts", _VERDICTS),
     ]

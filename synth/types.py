@@ -114,6 +114,8 @@ class Record:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     verdicts: Sequence[Verdict] = ()
+    parents: Sequence[str] = ()
+    """Ids of the records that it was made of; a strategy writes "#2" for its own row number 2 of this seed."""
     duplicate_of: str | None = None
 
     @property

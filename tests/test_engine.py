@@ -316,3 +316,27 @@ def test_a_plan_takes_seeds_as_its_shards_are_asked_for() -> None:
     assert len(taken) <= 9
     assert [unit.seed.fields["n"] for unit in next(shards)] == [*range(8, 16)]
     assert len(taken) <= 17
+
+
+class Chain(Strategy):
+    """Three rows, each made of the one before; the second comes to nothing."""
+
+    @property
+    def rows_per_seed(self) -> int:
+        return 3
+
+    async def generate(self, seed: Seed, ask: Ask, prompts: Prompts) -> list[Row]:
+        turn: Message = {"role": "user", "content": f"say {seed.fields['n']}"}
+        first = answered([turn], await ask([turn]), prompt="", seed=seed)
+        return [first, Unusable("no gain"), replace(first, parents=("#0",))]
+
+
+def test_a_row_names_the_ids_of_the_rows_that_it_was_made_of(tmp_path: Path) -> None:
+    paths, _ = run(tmp_path, [Chain()], steps(tmp_path, scripted(tmp_path, lambda prompt: "well said")))
+    rows = rows_of(paths)
+    by_id = {row["id"]: row for row in rows}
+    children = [row for row in rows if row["parents"]]
+    assert len(rows) == 90 and len(children) == 30
+    for child in children:
+        (parent,) = child["parents"]  # type: ignore[misc]
+        assert by_id[parent]["seed_id"] == child["seed_id"] and by_id[parent]["parents"] == []

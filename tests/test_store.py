@@ -35,6 +35,7 @@ def record(row_id: str) -> Record:
         model="local",
         status="rejected",
         replies=["abc", "def"],
+        parents=["other"],
         prompt_tokens=7,
         completion_tokens=9,
         verdicts=(Verdict("length", True, 2.0), Verdict("rubric", False, None, "no score")),

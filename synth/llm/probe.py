@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -20,16 +21,20 @@ TRIES = 2
 """A probe that shows nothing is asked once more: a single bad answer is no proof."""
 
 
-async def prove(client: Client, memory: Path | None, *, seeded: bool) -> Contract:
+async def prove(client: Client, memory: Path | None, *, seeded: bool, where: str = "") -> Contract:
     """What all endpoints of a client can do; the client asks by it from then on.
 
-    `memory` is a folder that remembers contracts between runs, by the endpoint's address, version and model;
-    None for a server that was just started here, which the probes warm up. `seeded` tries the seed too.
+    `memory` is a folder that remembers contracts between runs, by the endpoint's address, version and model.
+    For a server that was just started here, on whatever port, `where` stands for the address and names its
+    flags. `seeded` tries the seed too.
 
     Raises:
         TeacherError: an endpoint can't be reached, or serves no such model.
     """
-    contracts = [await _of(client, endpoint, memory, seeded=seeded) for endpoint in client.endpoints]
+    contracts = [
+        await _of(client, endpoint, memory, where or endpoint.base_url, seeded=seeded)
+        for endpoint in client.endpoints
+    ]
     client.contract = common(contracts)
     return client.contract
 
@@ -42,12 +47,14 @@ def lacking(contract: Contract, needs: Mapping[Capability, str]) -> str:
     return ""
 
 
-async def _of(client: Client, endpoint: Endpoint, memory: Path | None, *, seeded: bool) -> Contract:
+async def _of(
+    client: Client, endpoint: Endpoint, memory: Path | None, where: str, *, seeded: bool
+) -> Contract:
     async with Client([endpoint.address], client.model, client.say) as alone:
         alone.patience = client.patience
         version, model = await alone.described()
         known = _read(memory)
-        print_of = orjson.dumps([endpoint.base_url, version, model, client.model, seeded])
+        print_of = orjson.dumps([where, version, model, client.model, seeded])
         fingerprint = hashlib.sha256(print_of).hexdigest()[:16]
         if fingerprint in known:
             return Contract.from_json(known[fingerprint])
@@ -111,6 +118,6 @@ def _read(memory: Path | None) -> dict[str, Any]:
 
 
 def _write(memory: Path, known: Mapping[str, Any]) -> None:
-    new = memory / f".{FILE}"
+    new = memory / f".{FILE}.{os.getpid()}"
     new.write_bytes(orjson.dumps(known, option=orjson.OPT_INDENT_2))
     new.replace(memory / FILE)
