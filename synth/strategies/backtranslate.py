@@ -1,0 +1,86 @@
+"""`backtranslate`: the instruction that a given text would answer, kept where the pair is good.
+
+Li et al. 2023, arXiv 2308.06259 (Humpback): a model writes the instruction (self-augmentation), then grades
+the pair from 1 to 5 (self-curation); pairs of 4.5 and more are kept. The answer is the text, word for word.
+"""
+
+import asyncio
+import re
+from dataclasses import replace
+from typing import ClassVar
+
+from pydantic import Field
+
+from synth.errors import Unusable
+from synth.prompts import Prompts
+from synth.steps import Row, Strategy, answered
+from synth.types import Ask, Message, Reply, Seed
+
+SCORE = re.compile(r"score\s*[:=]\s*\**\s*(\d+(?:\.\d+)?)\b", re.IGNORECASE)
+LOWEST, HIGHEST = 1.0, 5.0
+
+
+class Backtranslate(Strategy):
+    """Writes the instruction of the seed's text and grades the pair `scores` times; the mean decides.
+
+    Needs seeds with the text `field`, good enough to be an answer as it is. Yields one row: instruction and
+    text, with the mean grade as the field `score`. The paper trains one model for each direction; here the
+    teacher does both by prompt.
+
+    `generate` raises `Unusable` for a pair under `min_score` or without a readable grade, for an instruction
+    that was cut or is empty, and for a seed without a text.
+    """
+
+    prompts_used: ClassVar[tuple[str, ...]] = ("prompt", "score_prompt")
+
+    min_score: float = Field(default=4.5, ge=LOWEST, le=HIGHEST)
+    """The mean grade that a pair needs."""
+    scores: int = Field(default=1, gt=0)
+    """Grades asked of a pair, each another draw of the teacher's."""
+    field: str = "text"
+    """The field of the seed that holds the text."""
+    prompt: str = "backtranslate/instruct"
+    """Gets `text`."""
+    score_prompt: str = "backtranslate/score"
+    """Gets `instruction` and `text`; its reply must hold `Score: N`, from 1 to 5."""
+
+    def given(self, fields: frozenset[str]) -> dict[str, frozenset[str]]:
+        """Not the seed's fields: the text, and its instruction."""
+        return {self.prompt: frozenset({"text"}), self.score_prompt: frozenset({"instruction", "text"})}
+
+    def missing(self, fields: frozenset[str]) -> str:
+        """The text."""
+        return "" if self.field in fields else f"needs seeds with `{self.field}`; or set field"
+
+    async def generate(self, seed: Seed, ask: Ask, prompts: Prompts) -> list[Row]:
+        """One row. Grades are asked only of a whole instruction."""
+        text = seed.fields.get(self.field)
+        if not isinstance(text, str) or not text.strip():
+            raise Unusable(f"the seed has no text in `{self.field}`")
+        reply = await ask(prompts.render(self.prompt, {"text": text}))
+        instruction = reply.text.strip()
+        if reply.cut or not instruction:
+            raise Unusable("instruction was cut" if reply.cut else "no instruction in the reply")
+        turns = prompts.render(self.score_prompt, {"instruction": instruction, "text": text})
+        grades = await asyncio.gather(*(ask(turns, sample=number) for number in range(self.scores)))
+        score = mean_score(grades)
+        if score < self.min_score:
+            raise Unusable(f"score below {self.min_score:g}")
+        question: Message = {"role": "user", "content": instruction}
+        whole = replace(reply, text=text)  # the answer is the text, not the reply
+        record = answered([question], whole, prompt=prompts.file(self.prompt).version, seed=seed)
+        keys = (reply.key, *(grade.key for grade in grades))
+        return [replace(record, fields={**seed.fields, "score": score}, replies=keys)]
+
+
+def mean_score(grades: list[Reply]) -> float:
+    """The mean of the grades that can be read.
+
+    Raises:
+        Unusable: there is none; what can't be read is never taken for a low grade.
+    """
+    found = [float(marks[-1]) for grade in grades if (marks := SCORE.findall(grade.text))]
+    found = [mark for mark in found if LOWEST <= mark <= HIGHEST]
+    if not found:
+        raise Unusable("no score in any grade")
+    return sum(found) / len(found)
