@@ -32,7 +32,7 @@ def check(recipe: Recipe) -> Checked:
     """
     prompts = Prompts(recipe.root)
     try:
-        seeds = read_seeds(recipe.seeds.path, rows=recipe.seeds.rows, sample=recipe.seeds.sample)
+        seeds = read_seeds(**recipe.seeds.model_dump())
     except DataError as error:
         raise RecipeError(recipe.file, "seeds.path", str(error)) from error
     _check_variables(recipe, prompts, seeds)

@@ -12,7 +12,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, InstanceOf, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    InstanceOf,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from synth import steps
 from synth.errors import RecipeError
@@ -36,6 +44,18 @@ class Seeds(Table):
     """How many seeds to use, in file order; all by default."""
     sample: int | None = Field(default=None, gt=0)
     """Make each seed of this many file rows drawn at random, as the list `examples`; `rows` of them."""
+    chunk: int | None = Field(default=None, gt=0)
+    """Cut each document (the field `text`) into chunks of at most so many words. Each is a seed, with its
+    place in the document as `start` and `end` (characters)."""
+    overlap: int = Field(default=0, ge=0)
+    """Words of a chunk's end that the next one repeats at most, in whole sentences."""
+
+    @field_validator("overlap")
+    @classmethod
+    def _fits(cls, overlap: int, given: ValidationInfo) -> int:
+        if overlap >= (given.data.get("chunk") or 1):
+            raise ValueError("must be smaller than chunk")
+        return overlap
 
 
 class Role(Table):
@@ -182,7 +202,7 @@ class Recipe(Table):
             "price_output",
         }
         parts: dict[str, Any] = {
-            "seeds": self.seeds.model_dump(exclude={"path"}),
+            "seeds": self.seeds.model_dump(include={"rows", "sample"}),  # chunks are in the seeds' digest
             "teacher": self.teacher.model_dump(exclude=serving),
             "judge": self.judge.model_dump(exclude=serving) if self.judge else None,
             "steps": [
@@ -251,8 +271,9 @@ def _entries(path: Path, table: str, data: Mapping[str, Any]) -> list[Any]:
 
 def _step(path: Path, root: Path, table: str, index: int, entry: Mapping[str, Any]) -> steps.Step:
     config = dict(entry)
-    if isinstance(config.get("path"), str):
-        config["path"] = _resolve(root, config["path"])
+    for key in ("path", "schema"):
+        if isinstance(config.get(key), str):
+            config[key] = _resolve(root, config[key])
     try:
         return steps.build(table, config)
     except ValueError as error:

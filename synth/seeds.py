@@ -17,6 +17,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from synth.chunks import chunks
 from synth.errors import DataError
 from synth.types import JSON, Seed
 
@@ -62,7 +63,14 @@ class Seeds(ABC):
     def __iter__(self) -> Iterator[Seed]: ...
 
 
-def read_seeds(path: str, *, rows: int | None = None, sample: int | None = None) -> Seeds:
+def read_seeds(
+    path: str,
+    *,
+    rows: int | None = None,
+    sample: int | None = None,
+    chunk: int | None = None,
+    overlap: int = 0,
+) -> Seeds:
     """The seeds of a file, a folder or `hub:owner/name`, equal lines once, in file order.
 
     All lines are read and validated at once, and read again by each iteration.
@@ -71,18 +79,24 @@ def read_seeds(path: str, *, rows: int | None = None, sample: int | None = None)
     without replacement as `examples`; the draw depends on the lines and the seed's number alone. The lines,
     though not the seeds, are then held in memory.
 
+    With `chunk`, a line is a chunk of at most so many words of the field `text` of what stands in the file,
+    with its other fields and its place in the text as `start` and `end` (see `synth.chunks`).
+
     Raises:
         DataError: the file is missing, empty, corrupt, or has fewer lines than asked; names the mend. When
             iterated: the file changed since.
     """
-    return _Streamed(path, rows) if sample is None else _Drawn(path, rows, sample)
+    read = _reader(path)
+    if chunk is not None:
+        read = partial(_chunked, path, read, chunk, overlap)
+    return _Streamed(path, read, rows) if sample is None else _Drawn(path, read, rows, sample)
 
 
 class _Streamed(Seeds):
     """A seed a line. Of each line only its id is kept, and whether it is the first that is equal to it."""
 
-    def __init__(self, path: str, rows: int | None) -> None:
-        self._path, self._read = path, _reader(path)
+    def __init__(self, path: str, read: Callable[[], Lines], rows: int | None) -> None:
+        self._path, self._read = path, read
         fields, ids = _Fields(), array("Q")
         for number, line in enumerate(self._read()):
             ids.append(_number(_pack(line)))
@@ -128,8 +142,8 @@ class _Drawn(Seeds):
 
     every = some = frozenset({"examples", "number"})
 
-    def __init__(self, path: str, rows: int | None, sample: int) -> None:
-        lines = _Streamed(path, None)
+    def __init__(self, path: str, read: Callable[[], Lines], rows: int | None, sample: int) -> None:
+        lines = _Streamed(path, read, None)
         if sample > len(lines):
             raise DataError(
                 path, f"has {len(lines)} different seeds, fewer than [seeds] sample = {sample}; lower it"
@@ -206,6 +220,17 @@ def _reader(path: str) -> Callable[[], Lines]:
     if file.suffix not in kinds:
         raise DataError(file, "seeds are .jsonl, .csv, .parquet, a folder of .txt and .md, or hub:owner/name")
     return partial(kinds[file.suffix], file)
+
+
+def _chunked(path: str, read: Callable[[], Lines], size: int, overlap: int) -> Lines:
+    for number, line in enumerate(read(), 1):
+        text = line.get("text")
+        if not isinstance(text, str):
+            raise DataError(
+                path, f"row {number} has no text in `text` to cut; add it, or remove [seeds] chunk"
+            )
+        for chunk in chunks(text, size, overlap):
+            yield {**line, "text": chunk.text, "start": chunk.start, "end": chunk.end}
 
 
 def _jsonl(file: Path) -> Lines:

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 STEPS = {"strategies", "filters", "selectors", "student", "evaluators"}
 BASE = {"types", "errors"}
-READ = BASE | {"steps", "recipe", "prompts", "store", "seeds", "constraints", "guard"}
+READ = BASE | {"steps", "recipe", "prompts", "store", "seeds", "chunks", "constraints", "guard"}
 TOP = {
     "account",
     "check",
@@ -33,6 +33,7 @@ OUTER |= {"errors", "engine", "models", "scoring"}
 MAY: dict[str, set[str]] = {
     "types": set(),
     "guard": set(),
+    "chunks": set(),
     "errors": set(),
     "steps": BASE,
     **dict.fromkeys(("recipe", "prompts", "store", "seeds", "constraints"), READ),

@@ -21,8 +21,8 @@ def jsonl(file: Path, *rows: JSON) -> str:
     return str(file)
 
 
-def fields_of(path: str) -> list[dict[str, JSON]]:
-    return [dict(seed.fields) for seed in read_seeds(path)]
+def fields_of(path: str, chunk: int | None = None) -> list[dict[str, JSON]]:
+    return [dict(seed.fields) for seed in read_seeds(path, chunk=chunk)]
 
 
 def test_the_same_rows_are_the_same_seeds_in_every_kind_of_file(tmp_path: Path) -> None:
@@ -47,6 +47,28 @@ def test_a_folder_is_a_seed_a_document(tmp_path: Path) -> None:
         {"text": "Second", "file": "b.md"},
         {"text": "Third", "file": "deep/a.txt"},
     ]
+
+
+def test_documents_are_cut_into_chunks_that_name_their_place(tmp_path: Path) -> None:
+    texts = {"a.md": "# One\n\na b c d.\n\n# Two\n\ne f g h.", "b.txt": "i j. k."}
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    seeds = read_seeds(str(tmp_path), chunk=6)
+    assert [seed.fields["text"] for seed in seeds] == ["# One\n\na b c d.", "# Two\n\ne f g h.", "i j. k."]
+    for fields in (seed.fields for seed in seeds):
+        start, end = fields["start"], fields["end"]
+        assert isinstance(start, int) and isinstance(end, int)
+        assert texts[str(fields["file"])][start:end] == fields["text"]
+    assert seeds.every == {"text", "file", "start", "end"}
+    assert len(read_seeds(str(tmp_path), chunk=6, rows=2)) == 2
+    digests = [
+        read_seeds(str(tmp_path), chunk=size, overlap=lap).digest for size, lap in ((6, 0), (2, 0), (2, 1))
+    ]
+    assert len({*digests, read_seeds(str(tmp_path)).digest, seeds.digest}) == 4
+    path = jsonl(tmp_path / "s.jsonl", {"text": "a b c", "title": "T"})
+    assert fields_of(path, chunk=2)[1] == {"text": "c", "title": "T", "start": 4, "end": 5}
+    with pytest.raises(DataError, match=r"row 2 has no text in `text` to cut"):
+        read_seeds(jsonl(tmp_path / "s.jsonl", {"text": "a"}, {"question": "b"}), chunk=2)
 
 
 def test_equal_lines_are_one_seed_whatever_the_order_of_their_keys(tmp_path: Path) -> None:
