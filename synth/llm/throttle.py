@@ -14,6 +14,8 @@ from contextvars import ContextVar
 from typing import Generic, Protocol, TypeVar
 
 START, LOWEST, HIGHEST = 32, 4, 4096
+START_OF_ENGINE = 256
+"""The first limit of a server that tells its counters: it queues what it can't run, and refuses nothing."""
 QUEUE_SHARE = 0.5
 """The queue kept before the engine, as a share of what it runs: half to twice this. Replies of one length end
 together, and what takes their place must be there: with an eighth a real engine lost a tenth of its speed."""
@@ -55,7 +57,10 @@ class Limit:
 
     def saw_engine(self, running: float, waiting: float, *, hungry: bool) -> None:
         """One look at the engine's own counters; `hungry` where requests wait for this limit."""
-        self.has_metrics = True
+        if not self.has_metrics:
+            self.has_metrics = True
+            self._set(max(self.limit, START_OF_ENGINE))
+            return
         queue = max(2.0, running * QUEUE_SHARE)
         if waiting > 2 * queue:
             self._set(int(running + 2 * queue))

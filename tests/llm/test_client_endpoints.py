@@ -131,6 +131,7 @@ def test_when_patience_ends_the_error_names_the_address(two: tuple[Endpoint, End
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """What stops answering is found out within half a second."""
     monkeypatch.setattr(module, "LOOK", 0.05)
+    monkeypatch.setattr(module, "LONGEST_LOOK", 0.05)
     monkeypatch.setattr(module, "BLIND", 2)
     monkeypatch.setattr(endpoints, "GET", 0.15)
 
@@ -285,7 +286,7 @@ def test_the_engines_own_counters_move_the_limit(
     async def work(client: Client) -> None:
         await ask_all(client, PROMPTS)
         assert client.endpoints[0].limit.limit > 32
-        assert client.endpoints[1].limit.limit == 8
+        assert client.endpoints[1].limit.limit == 12
         assert client.queued > 0
 
     run(two, work)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 import pytest
 from simulated import SERVICE, Simulated
 
-from synth.llm.throttle import CALM, HIGHEST, LOWEST, START, Gate, Limit
+from synth.llm.throttle import CALM, HIGHEST, LOWEST, START, START_OF_ENGINE, Gate, Limit
 
 
 @dataclass(eq=False)
@@ -147,12 +147,14 @@ def test_when_all_is_lost_everybody_who_waits_or_comes_is_told() -> None:
 
 def test_an_engine_that_runs_all_gets_more_and_one_that_queues_gets_what_it_runs() -> None:
     limit = Limit()
-    limit.saw_engine(START, 0, hungry=False)  # nobody waits: no reason to grow
-    assert limit.limit == START
-    limit.saw_engine(START, 0, hungry=True)
-    assert limit.limit == START * 2
+    limit.saw_engine(0, 0, hungry=False)  # it has counters: it queues what it can't run
+    assert limit.limit == START_OF_ENGINE
+    limit.saw_engine(START_OF_ENGINE, 0, hungry=False)  # nobody waits: no reason to grow
+    assert limit.limit == START_OF_ENGINE
+    limit.saw_engine(START_OF_ENGINE, 0, hungry=True)
+    assert limit.limit == START_OF_ENGINE * 2
     limit.saw_engine(40, 24, hungry=True)  # a queue keeps it fed
-    assert limit.limit == START * 2
+    assert limit.limit == START_OF_ENGINE * 2
     limit.saw_engine(16, 32, hungry=True)
     assert limit.limit == 32
     for _ in range(20):
@@ -185,6 +187,7 @@ def test_refusals_cut_once_a_round_trip_down_to_the_lowest_and_calm_lets_grow() 
         for _ in range(3):
             limit.saw_refusal()
     assert limit.limit == LOWEST
+    limit.has_metrics = True
     limit.saw_engine(LOWEST, 0, hungry=True)
     assert limit.limit == LOWEST
     now += CALM
