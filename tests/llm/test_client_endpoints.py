@@ -284,7 +284,7 @@ def test_the_engines_own_counters_move_the_limit(
     other.metrics = 'vllm:num_requests_running{engine="0"} 6.0\nvllm:num_requests_waiting{engine="0"} 26.0\n'
 
     async def work(client: Client) -> None:
-        await ask_all(client, PROMPTS)
+        await ask_all(client, [f"prompt {n}" for n in range(1500)])
         assert client.endpoints[0].limit.limit > 32
         assert client.endpoints[1].limit.limit == 12
         assert client.queued > 0
