@@ -14,10 +14,11 @@ from pydantic import Field
 from synth.errors import Unusable
 from synth.prompts import Prompts
 from synth.steps import Row, Strategy, answered
-from synth.types import Ask, Message, Reply, Seed
+from synth.types import Ask, Capability, Message, Reply, Seed
 
 SCORE = re.compile(r"score\s*[:=]\s*\**\s*(\d+(?:\.\d+)?)\b", re.IGNORECASE)
-LOWEST, HIGHEST = 1.0, 5.0
+LOWEST, HIGHEST = 1, 5
+GRADES = [str(grade) for grade in range(LOWEST, HIGHEST + 1)]
 
 
 class Backtranslate(Strategy):
@@ -37,16 +38,26 @@ class Backtranslate(Strategy):
     """The mean grade that a pair needs."""
     scores: int = Field(default=1, gt=0)
     """Grades asked of a pair, each another draw of the teacher's."""
+    guided: bool = False
+    """Let a grade be one of the digits alone, by guided decoding; a reason comes before it otherwise."""
     field: str = "text"
     """The field of the seed that holds the text."""
     prompt: str = "backtranslate/instruct"
     """Gets `text`."""
     score_prompt: str = "backtranslate/score"
-    """Gets `instruction` and `text`; its reply must hold `Score: N`, from 1 to 5."""
+    """Gets `instruction`, `text` and `guided`; its reply must hold `Score: N`, or be N, from 1 to 5."""
+
+    @property
+    def needs(self) -> frozenset[Capability]:
+        """Guided decoding, where it is asked for."""
+        return frozenset({"choice"} if self.guided else ())
 
     def given(self, fields: frozenset[str]) -> dict[str, frozenset[str]]:
         """Not the seed's fields: the text, and its instruction."""
-        return {self.prompt: frozenset({"text"}), self.score_prompt: frozenset({"instruction", "text"})}
+        return {
+            self.prompt: frozenset({"text"}),
+            self.score_prompt: frozenset({"instruction", "text", "guided"}),
+        }
 
     def missing(self, fields: frozenset[str]) -> str:
         """The text."""
@@ -61,8 +72,9 @@ class Backtranslate(Strategy):
         instruction = reply.text.strip()
         if reply.cut or not instruction:
             raise Unusable("instruction was cut" if reply.cut else "no instruction in the reply")
-        turns = prompts.render(self.score_prompt, {"instruction": instruction, "text": text})
-        grades = await asyncio.gather(*(ask(turns, sample=number) for number in range(self.scores)))
+        material = {"instruction": instruction, "text": text, "guided": self.guided}
+        turns = prompts.render(self.score_prompt, material)
+        grades = await asyncio.gather(*(self._grade(turns, number, ask) for number in range(self.scores)))
         score = mean_score(grades)
         if score < self.min_score:
             raise Unusable(f"score below {self.min_score:g}")
@@ -72,6 +84,11 @@ class Backtranslate(Strategy):
         keys = (reply.key, *(grade.key for grade in grades))
         return [replace(record, fields={**seed.fields, "score": score}, replies=keys)]
 
+    async def _grade(self, turns: list[Message], number: int, ask: Ask) -> Reply:
+        if self.guided:
+            return await ask(turns, sample=number, choice=GRADES)
+        return await ask(turns, sample=number)
+
 
 def mean_score(grades: list[Reply]) -> float:
     """The mean of the grades that can be read.
@@ -79,7 +96,9 @@ def mean_score(grades: list[Reply]) -> float:
     Raises:
         Unusable: there is none; what can't be read is never taken for a low grade.
     """
-    found = [float(marks[-1]) for grade in grades if (marks := SCORE.findall(grade.text))]
+    texts = [grade.text.strip() for grade in grades]
+    marks = [[text] if text in GRADES else SCORE.findall(text) for text in texts]
+    found = [float(each[-1]) for each in marks if each]
     found = [mark for mark in found if LOWEST <= mark <= HIGHEST]
     if not found:
         raise Unusable("no score in any grade")

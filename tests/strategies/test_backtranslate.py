@@ -55,6 +55,7 @@ def test_a_row_is_the_instruction_and_the_text_word_for_word(tmp_path: Path) -> 
         (["Score: 5", "Score: 4"], 4.5),
         (["Score: 5", "Score = **4.8**", "Score: 4"], 4.6),
         (["I can't say.", "Score: 5"], 5.0),
+        (["1 reason speaks for it.", " 5\n"], 5.0),
         (["Score: 10", "Score: 0", "Score: 5"], 5.0),
         (["I'd say score: 2 at first, but then\nScore: 5"], 5.0),
     ],
@@ -66,6 +67,20 @@ def test_the_mean_of_the_grades_that_can_be_read_decides(
     row = made(tmp_path, asked, Backtranslate(scores=len(grades)))
     assert row.fields["score"] == pytest.approx(mean)
     assert len(asked.asked) == len(row.replies) == 1 + len(grades)
+
+
+def test_a_guided_grade_is_a_digit_and_needs_guided_decoding(tmp_path: Path) -> None:
+    choices: list[list[str] | None] = []
+
+    def script(prompt: Prompt, sampling: Sampling) -> str:
+        choices.append(sampling.get("choice"))
+        return sampling["choice"][4] if "choice" in sampling else "Describe the Rhine."
+
+    strategy = Backtranslate(scores=2, guided=True)
+    row = made(tmp_path, ScriptedTeacher(script), strategy)
+    assert row.fields["score"] == 5.0
+    assert choices == [None, ["1", "2", "3", "4", "5"], ["1", "2", "3", "4", "5"]]
+    assert strategy.needs == {"choice"} and Backtranslate().needs == set()
 
 
 @pytest.mark.parametrize(
