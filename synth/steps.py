@@ -151,6 +151,9 @@ USE: dict[str, dict[str, str]] = {
     "generate": {
         "template": "synth.strategies.template:Template",
         "self_instruct": "synth.strategies.self_instruct:SelfInstruct",
+        "magpie": "synth.strategies.magpie:Magpie",
+        "multi_turn": "synth.strategies.multi_turn:MultiTurn",
+        "persona": "synth.strategies.persona:Persona",
     },
     "filter": {
         "truncated": "synth.filters.text:Truncated",

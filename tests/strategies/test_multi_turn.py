@@ -64,10 +64,10 @@ def test_the_row_is_the_dialogue_from_the_assistants_side(tmp_path: Path) -> Non
 
 def test_to_the_simulator_the_roles_are_swapped(tmp_path: Path) -> None:
     _, teacher = made(tmp_path, MultiTurn(turns=2), talk)
-    system, opening, *dialogue = turns_of(teacher.asked[2])
+    system, *_, opening, own, answer = turns_of(teacher.asked[2])
     assert (system["role"], opening["role"]) == ("system", "user")
     assert "a baker" in system["content"] and "bread comes out flat" in system["content"]
-    assert dialogue == [
+    assert [own, answer] == [
         {"role": "assistant", "content": "Question 1?"},
         {"role": "user", "content": "Answer 1."},
     ]
@@ -150,7 +150,7 @@ def test_a_seed_and_sample_is_always_one_row(tmp_path: Path) -> None:
     def script(prompt: Prompt, sampling: Sampling) -> str | Reply:
         if rng.random() < 0.1:
             raise RequestFailed("HTTP 400")
-        replies = ["Go on.", "", "[DONE]", Reply("and", "length", 1, 1, "scripted")]
+        replies: list[str | Reply] = ["Go on.", "", "[DONE]", Reply("and", "length", 1, 1, "scripted")]
         return rng.choices(replies, [6, 1, 1, 1])[0]
 
     found = {made(tmp_path / str(n), MultiTurn(turns=3), script)[0].status for n in range(60)}

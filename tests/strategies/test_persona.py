@@ -199,7 +199,7 @@ def test_a_seed_and_sample_is_always_one_row(tmp_path: Path) -> None:
     def script(prompt: Prompt, sampling: Sampling) -> str | Reply:
         if rng.random() < 0.1:
             raise RequestFailed("HTTP 400")
-        replies = ["go on with it.", "", Reply("and", "length", 1, 1, "scripted")]
+        replies: list[str | Reply] = ["go on with it.", "", Reply("and", "length", 1, 1, "scripted")]
         return rng.choices(replies, [8, 1, 1])[0]
 
     found = set()
