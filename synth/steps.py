@@ -151,9 +151,15 @@ USE: dict[str, dict[str, str]] = {
     "generate": {
         "template": "synth.strategies.template:Template",
         "self_instruct": "synth.strategies.self_instruct:SelfInstruct",
+        "evol_instruct": "synth.strategies.evol_instruct:EvolInstruct",
+        "rephrase": "synth.strategies.rephrase:Rephrase",
+        "backtranslate": "synth.strategies.backtranslate:Backtranslate",
         "magpie": "synth.strategies.magpie:Magpie",
         "multi_turn": "synth.strategies.multi_turn:MultiTurn",
         "persona": "synth.strategies.persona:Persona",
+        "grounded_qa": "synth.strategies.grounded_qa:GroundedQA",
+        "limits": "synth.strategies.limits:Limits",
+        "structured": "synth.strategies.structured:Structured",
     },
     "filter": {
         "truncated": "synth.filters.text:Truncated",
@@ -162,6 +168,7 @@ USE: dict[str, dict[str, str]] = {
         "refusal": "synth.filters.refusal:Refusal",
         "constraint": "synth.filters.constraint:Constraint",
         "rubric": "synth.filters.rubric:Rubric",
+        "honesty": "synth.filters.honesty:Honesty",
     },
     "select": {
         "exact": "synth.selectors.exact:Exact",
