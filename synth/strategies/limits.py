@@ -135,7 +135,7 @@ class _Maker:
         reply = await self._asked(self.step.twin_prompt, question=question)
         lines = [line.strip(MARKS) for line in reply.text.splitlines()]
         twin = next(filter(None, lines), "")
-        if reply.cut or not twin:
+        if reply.cut or not twin.endswith("?"):
             raise Unusable("no near miss in the reply")
         if fold(twin) == fold(question):
             raise Unusable("the near miss is the same question")

@@ -65,8 +65,9 @@ def test_the_student_sees_the_text_only_where_context_is_asked_for(tmp_path: Pat
 @pytest.mark.parametrize(
     ("twin", "reason"),
     [
-        ("WHAT of the first fact", "the near miss is the same question"),
+        ("WHAT of the first, fact?", "the near miss is the same question"),
         (" \n", "no near miss in the reply"),
+        ("It opens at nine.", "no near miss in the reply"),
         ("What of the lock?", "the text may answer the near miss"),
     ],
 )
