@@ -22,6 +22,8 @@ DEPTH = ("constraint", "deepen", "concretise", "reasoning", "complicate")
 LEAKED = re.compile(
     r"\b(given|rewritten|created|evolved|changed)\W(prompt|instruction)\b|<<<|>>>", re.IGNORECASE
 )
+RUN = 6
+"""Words in a row that an evolved instruction has of its prompt's, and not of the instruction before: a copy."""
 VERDICT = re.compile(r"\b(not equal|different|equal)\b", re.IGNORECASE)
 WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)*")
 STOP_WORDS = frozenset(
@@ -130,7 +132,8 @@ class EvolInstruct(Strategy):
         turns = prompts.render(prompt, {"instruction": before})
         evolved = await ask(turns, temperature=self.temperature, top_p=self.top_p)
         after, keys = evolved.text.strip(), [evolved.key]
-        reason = "evolved instruction was cut" if evolved.cut else no_instruction(before, after)
+        asked = "\n".join(turn["content"] for turn in turns)
+        reason = "evolved instruction was cut" if evolved.cut else no_instruction(before, after, asked)
         if reason:
             raise Unusable(reason)
         if self.compare:
@@ -150,11 +153,11 @@ class EvolInstruct(Strategy):
         return replace(record, replies=(*keys, reply.key))
 
 
-def no_instruction(before: str, after: str) -> str:
-    """Why an evolved instruction is eliminated by its text alone; "" where it is not."""
+def no_instruction(before: str, after: str, prompt: str) -> str:
+    """Why what `prompt` made of `before` is eliminated by its text alone; "" where it is not."""
     if not WORD.search(after):
         return "evolved instruction is empty"
-    if LEAKED.search(after):
+    if LEAKED.search(after) or _runs(after) & (_runs(prompt) - _runs(before)):
         return "evolved instruction holds words of its prompt"
     if WORD.findall(before.lower()) == WORD.findall(after.lower()):
         return "evolved instruction repeats the one before"
@@ -168,3 +171,8 @@ def no_answer(answer: str) -> str:
     if STOP_WORDS.issuperset(WORD.findall(answer.lower().replace("\u2019", "'"))):
         return "answer is punctuation and stop words alone"
     return ""
+
+
+def _runs(text: str) -> set[tuple[str, ...]]:
+    words = WORD.findall(text.lower())
+    return {tuple(words[start : start + RUN]) for start in range(len(words) - RUN + 1)}

@@ -89,12 +89,15 @@ class Rephrase(Strategy):
 
 
 def question_pairs(reply: Reply) -> list[tuple[str, str]]:
-    """The questions that are followed by their answer; without the last where the reply was cut."""
+    """Each question that is followed by its answer, once; without the last where the reply was cut."""
     parts = LABEL.split(reply.text)[1:]
     kinds, texts = parts[::2], parts[1::2]
     said = [(kind[0].lower(), text.strip(" \t\n*")) for kind, text in zip(kinds, texts, strict=True)]
     pairs = [(one, two) for (a, one), (b, two) in pairwise(said) if (a, b) == ("q", "a") and one and two]
-    return pairs[:-1] if reply.cut else pairs
+    once: dict[str, tuple[str, str]] = {}
+    for question, answer in pairs[:-1] if reply.cut else pairs:
+        once.setdefault(question.lower(), (question, answer))
+    return list(once.values())
 
 
 def conversation(text: str, pairs: Sequence[tuple[str, str]]) -> list[Message]:

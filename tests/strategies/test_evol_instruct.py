@@ -154,12 +154,20 @@ def test_breadth_is_the_share_of_rounds_that_leave_the_subject(breadth: float, f
         ("Here is the rewritten prompt: go", "words of its prompt"),
         ("The given instruction asks for rivers", "words of its prompt"),
         ("INSTRUCTION>>>", "words of its prompt"),
+        ("Say why a person must be able.", ""),
+        ("Say why a person must be able to understand rivers.", "words of its prompt"),
         ("Follow the given instructions of a recipe.", ""),
     ],
 )
 def test_what_an_evolved_instruction_may_not_be(after: str, reason: str) -> None:
-    found = no_instruction("Name three rivers.", after)
+    prompt = "Change it. A person must be able to understand it. Name three rivers."
+    found = no_instruction("Name three rivers.", after, prompt)
     assert reason in found and bool(found) == bool(reason)
+
+
+def test_words_of_the_instruction_before_may_stay() -> None:
+    before = "Name the three longest rivers of all Asia."
+    assert no_instruction(before, before + " Add lengths.", f"Change this: {before}") == ""
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,7 @@ def test_questions_and_answers_are_a_conversation_that_begins_with_the_text(
         ("- Q: Who?\n  A: The Rhine.\n- Q: Where?", 1),
         ("1. Question: Who?\nQuestion: Where?\nAnswer: In the Alps.", 1),
         ("Answer: The Rhine.\nQuestion: Who?", 0),
+        ("Q: Who?\nA: The Rhine.\nQ: who?\nA: A river.", 1),
         ("Question:\nAnswer: Nobody asked.", 0),
         ("A river is a quick answer: water.", 0),
     ],
