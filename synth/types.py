@@ -115,7 +115,7 @@ class Record:
     completion_tokens: int = 0
     verdicts: Sequence[Verdict] = ()
     parents: Sequence[str] = ()
-    """Ids of the records that it was made of; a strategy writes "#2" for its own row number 2 of this seed."""
+    """Ids of the records that it was made of; a strategy writes "#2" for its own row number 2 of a seed."""
     duplicate_of: str | None = None
 
     @property

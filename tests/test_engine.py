@@ -338,5 +338,6 @@ def test_a_row_names_the_ids_of_the_rows_that_it_was_made_of(tmp_path: Path) -> 
     children = [row for row in rows if row["parents"]]
     assert len(rows) == 90 and len(children) == 30
     for child in children:
-        (parent,) = child["parents"]  # type: ignore[misc]
-        assert by_id[parent]["seed_id"] == child["seed_id"] and by_id[parent]["parents"] == []
+        assert isinstance(child["parents"], list)
+        (parent,) = (by_id[parent] for parent in child["parents"])
+        assert parent["seed_id"] == child["seed_id"] and parent["parents"] == []

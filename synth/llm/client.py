@@ -25,8 +25,8 @@ ATTEMPTS = 5
 FIRST_PATIENCE, PATIENCE = 60.0, 300.0
 """Seconds for which endpoints that can't be reached are waited for: before any answered, and after."""
 LOOK, LONGEST_LOOK = 0.5, 4.0
-"""Seconds between two looks at the engines' counters: at first, and once the limits have settled. A look costs
-vLLM some 13 ms of CPU."""
+"""Seconds between two looks at the engines' counters: at first, and once the limits have settled. A look
+costs vLLM some 13 ms of CPU."""
 BLIND = 3
 """Looks in a row without an answer after which what is in flight moves elsewhere."""
 T = TypeVar("T")
