@@ -23,7 +23,7 @@ LEAKED = re.compile(
     r"\b(given|rewritten|created|evolved|changed)\W(prompt|instruction)\b|<<<|>>>", re.IGNORECASE
 )
 RUN = 6
-"""Words in a row that an evolved instruction has of its prompt's, and not of the instruction before: a copy."""
+"""So many words in a row of its prompt, that the instruction before has not, make an evolved one a copy."""
 VERDICT = re.compile(r"\b(not equal|different|equal)\b", re.IGNORECASE)
 WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)*")
 STOP_WORDS = frozenset(
