@@ -164,7 +164,7 @@ def test_a_good_recipe_is_checked_generated_curated_and_shown(recipe: Path, endp
         zip(verbs, synth_each([(recipe.parent, [verb, "recipe.toml"]) for verb in verbs]), strict=True)
     )
     assert {verb: result.returncode for verb, result in done.items()} == dict.fromkeys(verbs, 0)
-    [run] = (recipe.parent / "data" / "runs").iterdir()
+    [run] = (recipe.parent / "data" / "runs").glob("small-*")
     assert (run / "train" / "train-00000.parquet").is_file()
     assert endpoint.requests == len(endpoint.asked) > 40  # the preview's replies were not asked again
     said = f"recipe.toml: good. 40 seeds, 40 rows planned\nrun folder: data/runs/{run.name}\n"
