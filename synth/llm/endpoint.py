@@ -29,8 +29,9 @@ GET = 10.0
 RETRIED = {408, 409, 425, 429, 500, 502, 503, 504}
 SUSPECT = 5
 """Bad answers in a row, of all requests, after which an endpoint must show that it is there."""
-SLOWEST, QUICKEST, ROOM = 1.0, 60.0, 16
-"""Seconds a token before anything was seen; the least timeout in seconds; tokens added for the prompt."""
+SLOWEST, QUICKEST, ROOM = 1.0, 300.0, 16
+"""Seconds a token before anything was seen; the least timeout in seconds (what is given up too soon is paid
+again); tokens added for the prompt."""
 
 
 class Bad(Exception):

@@ -222,8 +222,8 @@ def test_the_time_for_a_request_follows_the_pace_that_was_seen(two: tuple[Endpoi
         for _ in range(600):
             seen.answered(100, 0.5)
         assert seen.seconds_for(100) == QUICKEST
-        seen.answered(100, 30.0)
-        assert seen.seconds_for(100) == pytest.approx(4 * 30.0)
+        seen.answered(100, 90.0)
+        assert seen.seconds_for(100) == pytest.approx(4 * 90.0)
         assert seen.seconds_for(1000) > 5 * seen.seconds_for(100)
         seen.answered(100, 3000.0)
         assert seen.seconds_for(100) == 300 + 4 * 100  # a server that stands still is no measure
