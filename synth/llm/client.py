@@ -58,8 +58,10 @@ class Client:
     async def __aexit__(self, *_: object) -> None:
         for task in self._work:
             task.cancel()
-        await asyncio.gather(*self._work, return_exceptions=True)
-        await self._session.close()
+        try:
+            await asyncio.gather(*self._work, return_exceptions=True)
+        finally:  # a proof that is cut off closes its own
+            await self._session.close()
 
     @property
     def retries(self) -> Counter[str]:
