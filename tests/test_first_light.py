@@ -96,7 +96,7 @@ def synth(root: Path, command: str) -> "subprocess.CompletedProcess[str]":
 
 
 def run_folder(root: Path) -> Path:
-    (folder,) = (root / "data" / "runs").iterdir()
+    (folder,) = (root / "data" / "runs").glob("light-*")
     return folder
 
 
