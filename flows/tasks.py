@@ -110,7 +110,7 @@ def _rows_said() -> Callable[[Progress, Models], None]:
     def tell(progress: Progress, models: Models) -> None:
         nonlocal said, last
         live.look(progress, models)
-        due = time.monotonic() - said > SECONDS_BETWEEN_LINES or progress.done == progress.planned
+        due = time.monotonic() - said > SECONDS_BETWEEN_LINES or progress.steps[0] == progress.steps[1]
         if due and progress.done != last:
             said, last = time.monotonic(), progress.done
             say(f"generate: {live.line(progress, models)}")

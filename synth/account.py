@@ -63,10 +63,11 @@ class Live:
         """At the mean of this session's rate and that of the last seconds; None before a row is done."""
         made = progress.done - (self._before or 0)
         elapsed = time.monotonic() - self.started
-        if made <= 0 or progress.done >= progress.planned:
+        at, goal = progress.steps
+        if made <= 0 or at >= goal or not at:
             return None
         rate = (made / elapsed + (self.rates()[0] or made / elapsed)) / 2
-        return (progress.planned - progress.done) / rate
+        return (goal - at) / at * progress.done / rate if progress.target else (goal - at) / rate
 
 
 def retries(models: Models) -> Counter[str]:
@@ -81,7 +82,7 @@ def account(models: Models, recipe: Recipe, seconds: float) -> dict[str, Any]:
     """
     clients = models.clients.values()
     made_by = {step.name for step in (*recipe.generate, *recipe.judges)}
-    paid = {step: sums for step, sums in sorted(models.journal.paid.items()) if step in made_by}
+    paid = {step: s for step, s in sorted(models.journal.paid.items()) if step.partition(", ")[0] in made_by}
     requests = sum(asker.meter.requests for asker in models.askers.values())
     return {
         "asked": {
@@ -114,11 +115,13 @@ def account(models: Models, recipe: Recipe, seconds: float) -> dict[str, Any]:
 
 def _cost(paid: Mapping[str, Sums], recipe: Recipe) -> dict[str, float]:
     """By role, at the recipe's prices; a role without prices is left out. A step's name tells its role."""
-    judges = {judge.name for judge in recipe.judges}
+    asks = {strategy.name: strategy.teacher for strategy in recipe.generate}
+    asks |= dict.fromkeys((judge.name for judge in recipe.judges), "judge")
     cost: dict[str, float] = {}
     for step, sums in paid.items():
-        name = "judge" if step in judges else "teacher"
-        role: Role = (recipe.judge or recipe.teacher) if name == "judge" else recipe.teacher
+        own, _, other = step.partition(", ")
+        name = other or asks[own]
+        role: Role = recipe.roles[name]
         if role.price_input is None and role.price_output is None:
             continue
         price = sums.prompt_tokens * (role.price_input or 0) + sums.completion_tokens * (

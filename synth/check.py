@@ -10,7 +10,7 @@ from synth.llm import server, weights
 from synth.prompts import Prompts
 from synth.recipe import Recipe
 from synth.seeds import Seeds, read_seeds
-from synth.steps import Strategy
+from synth.steps import Strategy, near
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,19 +30,21 @@ def check(recipe: Recipe) -> Checked:
         RecipeError: a prompt, variable, model, package or table is missing or wrong.
         DataError: a seed or evaluation file is.
     """
-    prompts = Prompts(recipe.root)
+    prompts = Prompts(recipe.root, recipe.language)
     try:
-        seeds = read_seeds(**recipe.seeds.model_dump())
+        seeds = read_seeds(**recipe.seeds.model_dump(exclude={"balance"}))
     except DataError as error:
         raise RecipeError(recipe.file, "seeds.path", str(error)) from error
     _check_variables(recipe, prompts, seeds)
+    _check_roles(recipe)
+    _check_target(recipe, seeds)
     _check_models(recipe)
     _check_student(recipe, prompts)
     versions = {"seeds": seeds.digest}
     for step in (*recipe.generate, *recipe.filter):
         versions |= {name: prompts.file(name).version for name in step.prompt_names()}
-    for name, role in (("teacher", recipe.teacher), ("judge", recipe.judge)):
-        if role is not None:
+    for name, role in recipe.roles.items():
+        if name != "judge" or recipe.judge:
             versions[name] = weights.identify(role.model)
     return Checked(recipe, prompts, seeds, recipe.key(versions))
 
@@ -68,8 +70,39 @@ def _no_variable(name: str, variable: str, given: frozenset[str], some: frozense
     )
 
 
+def _check_roles(recipe: Recipe) -> None:
+    if taken := recipe.teachers.keys() & {"teacher", "judge", "student"}:
+        name = min(taken)
+        raise RecipeError(
+            recipe.file, f"teachers.{name}", f"has a table of its own, [{name}]; choose another name"
+        )
+    for index, strategy in enumerate(recipe.generate):
+        for name in strategy.askers:
+            if name not in recipe.roles:
+                mend = f'nobody is called "{name}"{near(name, recipe.roles)}; or add [teachers.{name}]'
+                raise RecipeError(recipe.file, f"generate[{index}]", mend)
+
+
+def _check_target(recipe: Recipe, seeds: Seeds) -> None:
+    if recipe.run.target is None:
+        for index, strategy in enumerate(recipe.generate):
+            if strategy.weight is not None:
+                mend = "shares out [run] target; add target, or remove weight"
+                raise RecipeError(recipe.file, f"generate[{index}].weight", mend)
+    if recipe.seeds.balance is not None:
+        if recipe.run.target is None:
+            raise RecipeError(
+                recipe.file, "seeds.balance", "shares out [run] target; add target, or remove balance"
+            )
+        if recipe.seeds.balance not in seeds.every:
+            known = ", ".join(sorted(seeds.every))
+            raise RecipeError(
+                recipe.file, "seeds.balance", f"not every seed has this field; name one of: {known}"
+            )
+
+
 def _check_models(recipe: Recipe) -> None:
-    for name, role in (("teacher", recipe.teacher), ("judge", recipe.judge), ("student", recipe.student)):
+    for name, role in {**recipe.roles, "student": recipe.student}.items():
         if role is None:
             continue
         if role.api_key_env and role.api_key_env not in os.environ:

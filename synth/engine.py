@@ -7,16 +7,18 @@ come out, and in which order they are stored, never depends on which came first.
 
 import asyncio
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import count, groupby
 from pathlib import Path
 
 import orjson
 
-from synth.errors import RequestFailed, ShareFailedError, Unusable
-from synth.llm.asker import Asker
+from synth.errors import Repeated, RequestFailed, ShareFailedError, Unusable
+from synth.llm.asker import Asker, StepAsk
 from synth.llm.throttle import RANK
+from synth.novelty import Novelty, asked
 from synth.prompts import Prompts
 from synth.steps import Filter, Judge, Row, Strategy
 from synth.store import read_parquet, to_table, write_parquet
@@ -51,23 +53,73 @@ class Steps:
     judge: Asker
     servers: int = 1
     """How many servers are to be kept full."""
+    others: Mapping[str, Asker] = field(default_factory=dict)
+    """The tables [teachers.NAME]."""
+    novelty: Novelty | None = None
+    """What was asked before; without it nothing is held against it."""
+
+    @property
+    def askers(self) -> dict[str, Asker]:
+        """All who may be asked, by name."""
+        return {"teacher": self.teacher, "judge": self.judge, **self.others}
+
+
+@dataclass(slots=True)
+class UnitAsk(StepAsk):
+    """The `Ask` of a unit, which knows what the run asked before."""
+
+    unit: Unit | None = None
+    novelty: Novelty | None = None
+    noted: Counter[str] = field(default_factory=Counter)
+    """The questions that were held against the earlier ones, and how often."""
+
+    def repeats(self, texts: Sequence[str]) -> list[Repeated | None]:
+        """What each repeats; a text that stands twice in a unit repeats itself."""
+        return [self._repeats(text) for text in texts]
+
+    def earlier(self, most: int) -> list[str]:
+        """Drawn anew by each unit."""
+        return self.novelty.earlier(self._key, most) if self.novelty else []
+
+    def _repeats(self, text: str) -> Repeated | None:
+        if self.novelty is None:
+            return None
+        self.noted[text] += 1
+        return self.novelty.repeats(f"{self._key} {self.noted[text]}", text)
+
+    @property
+    def _key(self) -> str:
+        assert self.unit is not None
+        return f"{self.unit.index} {self.unit.seed.id} {self.unit.sample}"
 
 
 @dataclass(slots=True)
 class Progress:
-    """Rows so far, of those planned."""
+    """Rows so far, of those planned, or of the kept ones that are the target."""
 
     planned: int
     kept: int = 0
     rejected: int = 0
     failed: int = 0
+    target: int | None = None
 
     @property
     def done(self) -> int:
         """Rows whose fate is known."""
         return self.kept + self.rejected + self.failed
 
+    @property
+    def steps(self) -> tuple[int, int]:
+        """How far it is, and how far it goes: kept rows where there is a target, else all."""
+        return (self.done, self.planned) if self.target is None else (self.kept, self.target)
+
     def __str__(self) -> str:
+        if self.target is not None:
+            share = f"{self.kept / self.done:.1%}" if self.done else "-"
+            kept = f"{self.kept:,} kept of the target of {self.target:,}"
+            return (
+                f"{kept}: {share} of {self.done:,} rows, {self.rejected:,} rejected, {self.failed:,} failed"
+            )
         done = f"{self.done:,} of {self.planned:,} rows"
         return f"{done}: {self.kept:,} kept, {self.rejected:,} rejected, {self.failed:,} failed"
 
@@ -116,13 +168,13 @@ async def generate(
     async def one(unit: Unit, number: int) -> list[Record]:
         RANK.set(number)
         try:
-            with _Noted(unit):
+            with Noted(unit):
                 records = await run_unit(unit, steps)
         finally:
             window.leave()
         for record in records:
             progress.add(record.status)
-        _check_share(records, progress, max_failed, FAILED_AT_LEAST)
+        check_share(records, progress, max_failed)
         return records
 
     async def write(path: Path, tasks: Sequence[asyncio.Task[list[Record]]]) -> None:
@@ -150,8 +202,8 @@ async def generate(
                     for status in statuses:
                         progress.add(status)
     except BaseExceptionGroup as errors:
-        raise _first(errors) from None
-    _check_share((), progress, max_failed, 1)
+        raise first_of(errors) from None
+    check_share((), progress, max_failed, 1)
     return paths
 
 
@@ -182,7 +234,7 @@ class _Window:
         self._left.set()
 
 
-class _Noted:
+class Noted:
     """Names the unit in whatever goes wrong inside."""
 
     def __init__(self, unit: Unit) -> None:
@@ -197,7 +249,10 @@ class _Noted:
             error.add_note(f"in strategy {unit.strategy.name}, seed {unit.seed.id}, sample {unit.sample}")
 
 
-def _check_share(records: Sequence[Record], progress: Progress, max_failed: float, at_least: int) -> None:
+def check_share(
+    records: Sequence[Record], progress: Progress, max_failed: float, at_least: int = FAILED_AT_LEAST
+) -> None:
+    """Raise `ShareFailedError` where `at_least` so many rows failed, and more than this share of the plan."""
     if progress.failed < at_least or progress.failed <= max_failed * progress.planned:
         return
     reason = next(
@@ -210,16 +265,18 @@ def _check_share(records: Sequence[Record], progress: Progress, max_failed: floa
     )
 
 
-def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+def first_of(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first error of a group, however deep it lies."""
     first = errors.exceptions[0]
-    return _first(first) if isinstance(first, BaseExceptionGroup) else first
+    return first_of(first) if isinstance(first, BaseExceptionGroup) else first
 
 
 async def run_unit(unit: Unit, steps: Steps) -> list[Record]:
     """Exactly the unit's planned rows, each kept, rejected or failed with a reason."""
     rows: list[Row]
+    strategy = unit.strategy
+    ask = UnitAsk(steps.askers, strategy.teacher, strategy.name, unit.sample, unit, steps.novelty)
     try:
-        ask = steps.teacher.of(unit.strategy.name, unit.sample)
         rows = await unit.strategy.generate(unit.seed, ask, steps.prompts)
     except (Unusable, RequestFailed) as reason:
         rows = [reason] * unit.strategy.rows_per_seed
@@ -230,15 +287,19 @@ async def run_unit(unit: Unit, steps: Steps) -> list[Record]:
         )
     rows += [Unusable("the teacher gave fewer rows than asked")] * (planned - len(rows))
     records = _related([_made(unit, number, row) for number, row in enumerate(rows)])
+    new = bool(ask.noted)
     if len(records) == 1:
-        return [await _finish(records[0], steps)]
-    return list(await asyncio.gather(*(_finish(record, steps) for record in records)))
+        return [await _finish(records[0], steps, ask, new=new)]
+    return list(await asyncio.gather(*(_finish(record, steps, ask, new=new) for record in records)))
 
 
 def _made(unit: Unit, number: int, row: Row) -> Record:
     """A strategy's row as a record with an id; what went wrong with one stands in its verdict."""
     if isinstance(row, Record):
         return _identified(unit, number, row)
+    if isinstance(row, Repeated):
+        question = Record(messages=({"role": "user", "content": row.text},), seed_id=unit.seed.id)
+        return _identified(unit, number, _repeated(question, row))
     status: Status = "failed" if isinstance(row, RequestFailed) else "rejected"
     verdict = Verdict(unit.strategy.name, False, None, str(row))
     empty = Record(messages=(), seed_id=unit.seed.id, status=status, verdicts=(verdict,))
@@ -257,9 +318,21 @@ def _related(records: list[Record]) -> list[Record]:
     ]
 
 
-async def _finish(record: Record, steps: Steps) -> Record:
-    """The record with its verdicts, where it has none yet."""
-    return record if record.verdicts else await judged(record, steps)
+def _repeated(record: Record, why: Repeated) -> Record:
+    """A record that is rejected for its question; its fields name the earlier one."""
+    fields = {**record.fields, "repeats": why.earlier, "run": why.run}
+    verdicts = (*record.verdicts, Verdict("novelty", False, why.rouge_l, str(why)))
+    return replace(record, status="rejected", fields=fields, verdicts=verdicts)
+
+
+async def _finish(record: Record, steps: Steps, ask: UnitAsk, *, new: bool) -> Record:
+    """The record with its verdicts, where it has none yet; `new` where its strategy asked whether it is."""
+    if record.verdicts:
+        return record
+    record = filtered(record, steps)
+    if record.status == "kept" and not new and (why := ask.repeats([asked(record)])[0]):
+        return _repeated(record, why)
+    return await judged(record, steps)
 
 
 def _identified(unit: Unit, number: int, record: Record) -> Record:
@@ -270,16 +343,25 @@ def _identified(unit: Unit, number: int, record: Record) -> Record:
     )
 
 
-async def judged(record: Record, steps: Steps) -> Record:
-    """The record with the verdicts of all filters, then judges, up to the first rejection."""
+def filtered(record: Record, steps: Steps) -> Record:
+    """The record with the verdicts of the filters, up to the first rejection."""
     verdicts: list[Verdict] = []
     for check in steps.filters:
         verdicts.append(_signed(check.check(record), check.name))
         if not verdicts[-1].keep:
             return replace(record, verdicts=tuple(verdicts), status="rejected")
+    return replace(record, verdicts=tuple(verdicts))
+
+
+async def judged(record: Record, steps: Steps) -> Record:
+    """A record that the filters kept with the verdicts of the judges, up to the first rejection."""
+    if record.status != "kept":
+        return record
+    verdicts = list(record.verdicts)
     for judge in steps.judges:
         try:
-            verdict = await judge.judge(record, steps.judge.of(judge.name), steps.prompts)
+            ask = StepAsk(steps.askers, "judge", judge.name)
+            verdict = await judge.judge(record, ask, steps.prompts)
         except Unusable as reason:
             verdict = Verdict(judge.name, False, None, str(reason))
         except RequestFailed as reason:

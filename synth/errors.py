@@ -8,9 +8,10 @@
     ├── TrainError       exit 4   training can't go on
     └── ShareFailedError exit 3   more rows failed than the recipe allows
     Unusable                      a strategy could make nothing of this seed or reply: one rejected row
+    └── Repeated                  a question is too near one that was asked before
     RequestFailed                 one request can't be answered: one failed row
 
-The last two never leave the engine. Anything else is a bug and shows a traceback.
+The last three never leave the engine. Anything else is a bug and shows a traceback.
 """
 
 from pathlib import Path
@@ -68,6 +69,17 @@ class TrainError(SynthError):
 
 class Unusable(Exception):
     """A strategy could make nothing of a seed or a reply. Becomes a rejected row with this reason."""
+
+
+class Repeated(Unusable):
+    """A question is too near an earlier one of this run or of the index that it shares; it is not answered.
+
+    `rouge_l` is the F measure of the two (0 to 1), `run` names the run that asked the earlier one.
+    """
+
+    def __init__(self, text: str, earlier: str, rouge_l: float, run: str) -> None:
+        self.text, self.earlier, self.rouge_l, self.run = text, earlier, rouge_l, run
+        super().__init__("repeats an earlier question")
 
 
 class RequestFailed(Exception):

@@ -8,17 +8,16 @@ import asyncio
 import gc
 import hashlib
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
-import pyarrow as pa
 
-from synth import engine, export, scoring
+from synth import curation, engine, export, scoring, targets
 from synth.account import account, spent
 from synth.check import Checked, check
 from synth.engine import Progress
@@ -27,15 +26,14 @@ from synth.llm.asker import Asker
 from synth.llm.journal import Journal
 from synth.llm.weights import find_model, identify
 from synth.models import Models, Say, servers_of
-from synth.recipe import Recipe, Role, load_recipe
-from synth.steps import Selection, Selector, Step
-from synth.store import Counts, Dataset, read_parquet, sha256, to_record, to_table, write_parquet, write_whole
+from synth.novelty import Novelty
+from synth.recipe import Recipe, load_recipe
+from synth.steps import Step
+from synth.store import Counts, Dataset, sha256, write_whole
 from synth.types import Capability
 
 if TYPE_CHECKING:
     from synth.student.train import TrainStep
-
-BATCH_ROWS = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +53,14 @@ class Run:
     def folder(self) -> Path:
         """The run folder."""
         return self.dataset.folder
+
+    def novelty(self) -> AbstractContextManager[Novelty | None]:
+        """What the run asked before, where the recipe has [novelty]."""
+        config = self.recipe.novelty
+        if config is None:
+            return nullcontext()
+        shared = self.recipe.root / config.shared if config.shared else None
+        return Novelty(self.folder, config.threshold, shared)
 
     @contextmanager
     def journal(self) -> Iterator[Journal]:
@@ -113,17 +119,22 @@ def generate(run: Run, on_progress: Callable[[Progress, Models], None] = lambda 
 
 async def _generate(run: Run, on_progress: Callable[[Progress, Models], None]) -> None:
     recipe, start = run.recipe, time.monotonic()
-    shards = engine.plan(recipe.generate, run.checked.seeds, recipe.run.shard_rows)
-    progress = Progress(engine.planned_rows(recipe.generate, len(run.checked.seeds)))
-    with run.journal() as journal:
+    target = recipe.run.target
+    progress = Progress(
+        0 if target else engine.planned_rows(recipe.generate, len(run.checked.seeds)), target=target
+    )
+    with run.journal() as journal, run.novelty() as novelty:
         async with (
             Models(journal, run.folder / "logs", run.say) as models,
             _watched(lambda: on_progress(progress, models)),
         ):
-            files = await engine.generate(
-                shards, steps_of(run, models), run.folder / "raw", progress, recipe.run.max_failed
-            )
+            steps = replace(steps_of(run, models), novelty=novelty)
+            files = await (_planned if target is None else _targeted)(run, steps, progress)
             cost = account(models, recipe, time.monotonic() - start)
+        if novelty is not None and (
+            shared := novelty.share(r for r in run.dataset.scan("raw") if r.status == "kept")
+        ):
+            run.say(f"novelty: {shared:,} questions of kept rows added to {novelty.shared}")
         if progress.done != progress.planned:
             raise AssertionError(f"{progress.done} rows came of {progress.planned} planned")
         entry = {
@@ -139,21 +150,66 @@ async def _generate(run: Run, on_progress: Callable[[Progress, Models], None]) -
         run.dataset.record("generate", entry, files)
 
 
+async def _planned(run: Run, steps: engine.Steps, progress: Progress) -> list[Path]:
+    recipe = run.recipe
+    shards = engine.plan(recipe.generate, run.checked.seeds, recipe.run.shard_rows)
+    return await engine.generate(shards, steps, run.folder / "raw", progress, recipe.run.max_failed)
+
+
+async def _targeted(run: Run, steps: engine.Steps, progress: Progress) -> list[Path]:
+    """Rows until so many are kept by the selectors too, or the candidates are used up."""
+    recipe, wanted = run.recipe, quotas_of(run)
+    goals = wanted
+    while True:
+        files = await targets.fill(
+            goals, steps, run.folder / "raw", progress, recipe.run.max_failed, recipe.run.shard_rows
+        )
+        raw = curation.kept(run.dataset, {}, wanted)
+        decided = await asyncio.to_thread(curation.select, run.dataset, recipe.select)
+        kept = curation.kept(run.dataset, decided, wanted)
+        higher = targets.raised(wanted, goals, raw, kept)
+        if higher == goals:
+            break
+        goals = higher
+        run.say(
+            f"target: {progress.kept - kept.total():,} rows go in the selection; making others in their place"
+        )
+    target = sum(quota.kept for quota in wanted)
+    if short := target - kept.total():
+        spent = f"{recipe.run.candidates:g} candidates a row are used up; raise [run] candidates"
+        run.say(f"target: {short:,} of {target:,} rows are missing: {spent}")
+    return files
+
+
+def quotas_of(run: Run) -> list[targets.Quota]:
+    """The recipe's target, shared out."""
+    recipe = run.recipe
+    assert recipe.run.target is not None
+    return targets.quotas(
+        recipe.generate, run.checked.seeds, recipe.run.target, recipe.run.candidates, recipe.seeds.balance
+    )
+
+
 def steps_of(run: Run, models: Models) -> engine.Steps:
     """The run's checks, and who answers for its roles."""
-    teacher: Role = run.recipe.teacher
-    several = any(strategy.samples > 1 for strategy in run.recipe.generate)
-    return steps_by(
-        run,
-        models.asker("teacher", teacher, needs=_needs(run.recipe.generate), several=several),
-        models.asker("judge", run.recipe.judge or teacher, needs=_needs(run.recipe.judges)),
-    )
+    recipe = run.recipe
+
+    def asker(name: str) -> Asker:
+        asking = [step for step in recipe.generate if name in step.askers]
+        own = [step for step in asking if step.teacher == name]
+        needs = _needs([*own, *(recipe.judges if name == "judge" else ())])
+        return models.asker(name, recipe.roles[name], needs=needs, several=any(s.samples > 1 for s in asking))
+
+    steps = steps_by(run, asker("teacher"), asker("judge"))
+    return replace(steps, others={name: asker(name) for name in recipe.teachers})
 
 
 def steps_by(run: Run, teacher: Asker, judge: Asker) -> engine.Steps:
     """The run's checks with these askers."""
     servers = servers_of(run.recipe.teacher)
-    return engine.Steps(run.recipe.filters, run.recipe.judges, run.checked.prompts, teacher, judge, servers)
+    others = dict.fromkeys(run.recipe.teachers, teacher)
+    checks = run.recipe.filters, run.recipe.judges
+    return engine.Steps(*checks, run.checked.prompts, teacher, judge, servers, others)
 
 
 @contextmanager
@@ -206,58 +262,15 @@ def curate(run: Run) -> Counts:
             start = time.monotonic()
             run.dataset.clear("curated")
             run.dataset.clear("train")
-            decided = _select(run.dataset, run.recipe.select)
-            files = list(_write_curated(run.dataset, decided))
+            decided = curation.select(run.dataset, run.recipe.select)
+            if run.recipe.run.target is not None:
+                curation.trim(run.dataset, decided, quotas_of(run))
+            files = list(curation.write(run.dataset, decided))
             files += export.write_train(run.dataset, run.recipe)
             counts = run.dataset.counts().to_json()
             entry = {"inputs": inputs, "counts": counts, "spent": spent(run.dataset, "curated")}
             run.dataset.record("curate", {**entry, "seconds": round(time.monotonic() - start, 1)}, files)
         return run.dataset.counts()
-
-
-def _select(dataset: Dataset, selectors: Sequence[Selector]) -> dict[str, list[Selection]]:
-    """What the selectors say of each row, up to the first rejection; every one sees what the last kept."""
-    decided: dict[str, list[Selection]] = {}
-    out: set[str] = set()
-    for selector in selectors:
-        ids: list[str] = []
-        selections = list(selector.select(_batches(dataset, selector, out, ids)))
-        for row_id, selection in zip(ids, selections, strict=True):
-            verdict = replace(selection.verdict, by=selector.name)
-            decided.setdefault(row_id, []).append(replace(selection, verdict=verdict))
-            if not verdict.keep:
-                out.add(row_id)
-    return decided
-
-
-def _batches(dataset: Dataset, selector: Selector, out: set[str], ids: list[str]) -> Iterator[pa.RecordBatch]:
-    """The kept rows that are not `out`, in order; their ids are added to `ids` as they are read."""
-    for shard in dataset.shards("raw"):
-        table = read_parquet(shard)
-        rows = zip(table["id"].to_pylist(), table["status"].to_pylist(), strict=True)
-        keep = [status == "kept" and row_id not in out for row_id, status in rows]
-        kept = table.filter(pa.array(keep, pa.bool_()))
-        ids += kept["id"].to_pylist()
-        yield from kept.select(list(selector.columns)).to_batches(max_chunksize=BATCH_ROWS)
-
-
-def _write_curated(dataset: Dataset, decided: Mapping[str, Sequence[Selection]]) -> Iterator[Path]:
-    for shard in dataset.shards("raw"):
-        records = []
-        for row in read_parquet(shard).to_pylist():
-            record = to_record(row)
-            if selections := decided.get(record.id):
-                last = selections[-1]
-                record = replace(
-                    record,
-                    verdicts=(*record.verdicts, *(s.verdict for s in selections)),
-                    status="kept" if last.verdict.keep else "rejected",
-                    duplicate_of=last.duplicate_of,
-                )
-            records.append(record)
-        path = dataset.folder / "curated" / shard.name
-        write_parquet(path, to_table(records))
-        yield path
 
 
 def train(run: Run, on_step: "Callable[[TrainStep], None]" = lambda _: None) -> dict[str, Any]:

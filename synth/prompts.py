@@ -5,7 +5,7 @@
 
 A block's role is its name up to the first underscore (`user_1`, `assistant_1`, `user_2`); turns come in file
 order, a turn that renders empty is left out. A file without blocks is one user turn. Variables are the
-seed's fields; one that is not there is an error, never an empty string.
+seed's fields and the recipe's `language`; one that is not there is an error, never an empty string.
 """
 
 import hashlib
@@ -32,6 +32,8 @@ from synth.types import Message, Role
 
 SHIPPED = (Path(__file__).parent / "_prompts", Path(__file__).parent.parent / "prompts")
 SUFFIX = ".jinja"
+LANGUAGE = "language"
+"""A variable that every prompt file has: the recipe's `language`, or "" where it names none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,8 @@ class PromptFile:
 class Prompts:
     """The prompt files of a project: its own `prompts/` first, then those that ship with synth."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, language: str = "") -> None:
+        self.language = language
         self.folders = [folder for folder in (root / "prompts", *SHIPPED) if folder.is_dir()]
         self._files: dict[str, PromptFile] = {}
 
@@ -81,7 +84,8 @@ class Prompts:
             Unusable: the seed lacks a variable, or with its values the template fails or says nothing.
         """
         prompt = self.file(name)
-        context = prompt.template.new_context({**prompt.built_in, **fields}, shared=True)
+        given = {**prompt.built_in, LANGUAGE: self.language, **fields}
+        context = prompt.template.new_context(given, shared=True)
         messages: list[Message] = []
         try:
             # what a file sets above its blocks is seen in them
@@ -124,7 +128,7 @@ class Prompts:
         return PromptFile(
             name,
             version,
-            frozenset(variables),
+            frozenset(variables - {LANGUAGE}),
             tuple(roles or [("user", "")]),
             template,
             dict(template.globals),

@@ -49,6 +49,8 @@ class Seeds(Table):
     place in the document as `start` and `end` (characters)."""
     overlap: int = Field(default=0, ge=0)
     """Words of a chunk's end that the next one repeats at most, in whole sentences."""
+    balance: str | None = None
+    """A field of the seeds: [run] target is shared out evenly over its values, say a taxonomy's leaves."""
 
     @field_validator("overlap")
     @classmethod
@@ -141,8 +143,22 @@ class Train(Table):
     """Optimizer steps between checkpoints."""
 
 
+class Novelty(Table):
+    """Questions that are too near an earlier one are rejected before they are answered or judged."""
+
+    threshold: float = Field(default=0.7, gt=0, lt=1)
+    """The ROUGE-L F measure (0 to 1) above which two questions are too near."""
+    shared: str | None = None
+    """A file of the questions of earlier runs: none of them is asked again, and this run's are added."""
+
+
 class Run(Table):
-    """How a run is cut up and when it gives up. Of these only `shard_rows` and `validation` decide bytes."""
+    """How a run is cut up and when it gives up. `max_failed` alone decides no bytes."""
+
+    target: int | None = Field(default=None, gt=0)
+    """Kept rows, after all filters and selectors: seeds are taken again and again until there are so many."""
+    candidates: float = Field(default=5.0, ge=1)
+    """Rows made at most for each row of the target."""
 
     shard_rows: int = Field(default=512, gt=0)
     """Planned rows of one raw Parquet file."""
@@ -159,6 +175,11 @@ class Recipe(Table):
     seeds: Seeds
     teacher: Role
     judge: Role | None = None
+    teachers: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], Role] = {}
+    """More models, by the names that steps ask them by."""
+    language: str = ""
+    """What rows are written in, such as "German": the variable `language` of every prompt file."""
+    novelty: Novelty | None = None
     student: Student | None = None
     generate: tuple[InstanceOf[steps.Strategy], ...] = Field(min_length=1)
     filter: tuple[InstanceOf[steps.Filter] | InstanceOf[steps.Judge], ...] = ()
@@ -170,6 +191,11 @@ class Recipe(Table):
     file: Path
     root: Path
     text: str
+
+    @property
+    def roles(self) -> dict[str, Role]:
+        """Who may be asked while rows are made, by name."""
+        return {"teacher": self.teacher, "judge": self.judge or self.teacher, **self.teachers}
 
     @property
     def filters(self) -> tuple[steps.Filter, ...]:
@@ -202,14 +228,19 @@ class Recipe(Table):
             "price_output",
         }
         parts: dict[str, Any] = {
-            "seeds": self.seeds.model_dump(include={"rows", "sample"}),  # chunks are in the seeds' digest
+            "seeds": self.seeds.model_dump(
+                include={"rows", "sample", "balance"}
+            ),  # chunks are in the seeds' digest
             "teacher": self.teacher.model_dump(exclude=serving),
             "judge": self.judge.model_dump(exclude=serving) if self.judge else None,
+            "teachers": {name: role.model_dump(exclude=serving) for name, role in self.teachers.items()},
+            "language": self.language,
+            "novelty": self.novelty.model_dump() if self.novelty else None,
             "steps": [
                 [step.name, step.model_dump(mode="json", exclude={"path"})]
                 for step in (*self.generate, *self.filter, *self.select)
             ],
-            "run": self.run.model_dump(include={"shard_rows", "validation"}),
+            "run": self.run.model_dump(exclude={"max_failed"}),
             "versions": dict(versions),
         }
         return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()[:12]
@@ -286,14 +317,14 @@ def _resolve(root: Path, name: str) -> str:
 
 def _known(error: ValidationError) -> list[str]:
     """The keys that the table in which `error` lies knows."""
-    table: Any = Recipe
-    for part in steps.first_of(error)["loc"][:-1]:
-        table = {
-            "seeds": Seeds,
-            "teacher": Role,
-            "judge": Role,
-            "student": Student,
-            "train": Train,
-            "run": Run,
-        }.get(str(part), Recipe)
+    tables: dict[str, Any] = {
+        "seeds": Seeds,
+        **dict.fromkeys(("teacher", "judge", "teachers"), Role),
+        "novelty": Novelty,
+        "student": Student,
+        "train": Train,
+        "run": Run,
+    }
+    where = steps.first_of(error)["loc"][:-1]
+    table = tables.get(str(where[0]), Recipe) if where else Recipe
     return [key for key in table.model_fields if key not in ("file", "root", "text")]

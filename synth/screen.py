@@ -37,7 +37,7 @@ def rows_shown() -> Iterator[Callable[[engine.Progress, Models], None]]:
 
             def show(progress: engine.Progress, models: Models) -> None:
                 live.look(progress, models)
-                bar.update(bar.task_ids[0], total=progress.planned, completed=progress.done)
+                bar.update(bar.task_ids[0], total=progress.steps[1], completed=progress.steps[0])
                 text.plain = live.line(progress, models).replace("; ", "\n")
 
             yield show

@@ -9,9 +9,17 @@ import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    InstanceOf,
+    PlainSerializer,
+    ValidationError,
+)
 
 from synth.errors import RequestFailed, Unusable
 from synth.types import JSON, Ask, Capability, Message, Record, Reply, Seed, Verdict
@@ -61,6 +69,15 @@ class Strategy(Step, ABC):
 
     samples: int = Field(default=1, gt=0)
     """How many times each seed is taken, with another draw of the model's each time."""
+    teacher: str = "teacher"
+    """Who answers: [teacher], or the NAME of a table [teachers.NAME]."""
+    weight: float | None = Field(default=None, gt=0)
+    """This strategy's share of [run] target, held against the sum of all weights; alike by default."""
+
+    @property
+    def askers(self) -> tuple[str, ...]:
+        """The names of all who are asked."""
+        return (self.teacher,)
 
     @property
     def rows_per_seed(self) -> int:
@@ -75,8 +92,14 @@ class Strategy(Step, ABC):
         """
 
 
-def answered(messages: Sequence[Message], reply: Reply, *, prompt: str, seed: Seed) -> Record:
-    """The record of a conversation that `reply` ends; it carries the seed's fields to later steps."""
+def answered(
+    messages: Sequence[Message], reply: Reply, *, prompt: str, seed: Seed, replies: Sequence[Reply] = ()
+) -> Record:
+    """The record of a conversation that `reply` ends; it carries the seed's fields to later steps.
+
+    `replies` are those of all requests that made the row, where there was more than the last.
+    """
+    made_by = replies or (reply,)
     return Record(
         messages=(*messages, {"role": "assistant", "content": reply.text.strip()}),
         seed_id=seed.id,
@@ -84,9 +107,9 @@ def answered(messages: Sequence[Message], reply: Reply, *, prompt: str, seed: Se
         finish_reason=reply.finish_reason,
         fields=seed.fields,
         model=reply.model,
-        replies=(reply.key,),
-        prompt_tokens=reply.prompt_tokens,
-        completion_tokens=reply.completion_tokens,
+        replies=tuple(each.key for each in made_by),
+        prompt_tokens=sum(each.prompt_tokens for each in made_by),
+        completion_tokens=sum(each.completion_tokens for each in made_by),
     )
 
 
@@ -96,6 +119,24 @@ class Filter(Step, ABC):
     @abstractmethod
     def check(self, record: Record) -> Verdict:
         """Keep or reject, with the reason."""
+
+
+def _built(checks: object) -> object:
+    """The filters of a recipe's nested tables; what is no list of tables is left to pydantic to refuse."""
+    if not isinstance(checks, list | tuple):
+        return checks
+    return tuple(build("filter", check) if isinstance(check, Mapping) else check for check in checks)
+
+
+def _dumped(checks: Sequence[Filter]) -> list[object]:
+    return [[check.name, check.model_dump(mode="json")] for check in checks]
+
+
+Verifiers: TypeAlias = Annotated[
+    tuple[InstanceOf[Filter], ...], BeforeValidator(_built), PlainSerializer(_dumped)
+]
+"""The field of a strategy that checks its own rows: tables such as `verify = [{ use = "maths" }]`, or
+[[generate.verify]], each a filter."""
 
 
 class Judge(Step, ABC):

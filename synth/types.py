@@ -5,7 +5,10 @@ All of them are frozen: a step returns new rows and changes none that it was giv
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, TypeAlias, TypedDict, Unpack
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, TypedDict, Unpack
+
+if TYPE_CHECKING:
+    from synth.errors import Repeated
 
 JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None"
 Role = Literal["system", "user", "assistant"]
@@ -137,10 +140,23 @@ class Record:
 
 
 class Ask(Protocol):
-    """One request to one role (teacher, judge, student), answered from the journal if it was asked before.
+    """What a step asks: models, and what the run has made before.
 
     Raises `errors.RequestFailed` where this request can't be answered, `errors.TeacherError` where no
     request can.
     """
 
-    async def __call__(self, prompt: Prompt, /, **sampling: Unpack[Sampling]) -> Reply: ...
+    async def __call__(self, prompt: Prompt, /, *, by: str = "", **sampling: Unpack[Sampling]) -> Reply:
+        """One reply, from the journal if this was asked before.
+
+        `by` names who answers: "teacher", "judge" or a table [teachers.NAME]; by default the step's own.
+        """
+
+    def repeats(self, texts: Sequence[str]) -> "list[Repeated | None]":
+        """For each question, what it repeats of an earlier one, or None: it is new, and taken note of.
+
+        Ask before a question is answered. All are new where the recipe has no [novelty].
+        """
+
+    def earlier(self, most: int) -> list[str]:
+        """At most so many questions that were new before, drawn at random; none where nothing is noted."""

@@ -17,6 +17,7 @@ READ = BASE | {"steps", "recipe", "prompts", "store", "seeds", "chunks", "constr
 TOP = {
     "account",
     "check",
+    "curation",
     "models",
     "previews",
     "screen",
@@ -38,8 +39,10 @@ MAY: dict[str, set[str]] = {
     "steps": BASE,
     **dict.fromkeys(("recipe", "prompts", "store", "seeds", "constraints"), READ),
     **{room: READ | {room} for room in STEPS | {"llm"}},
-    "engine": READ | {"llm"},
-    **dict.fromkeys(TOP, READ | STEPS | TOP | {"llm", "engine"}),
+    "novelty": READ,
+    "engine": READ | {"llm", "novelty"},
+    "targets": READ | {"llm", "engine"},
+    **dict.fromkeys(TOP, READ | STEPS | TOP | {"llm", "engine", "novelty", "targets"}),
     **dict.fromkeys(("cli", "flows"), OUTER | {"flows"}),
     "__init__": READ | TOP | {"llm"},
 }

@@ -3,14 +3,15 @@
 import asyncio
 import hashlib
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, Unpack
 
 import orjson
 
+from synth.errors import Repeated
 from synth.llm.journal import Journal
-from synth.types import Ask, Prompt, Reply, Sampling
+from synth.types import Prompt, Reply, Sampling
 
 
 @dataclass(slots=True)
@@ -79,7 +80,10 @@ class _Together:
 
 
 class Asker:
-    """Asks one model. `identity` names the model's bytes in request keys."""
+    """Asks one model. `identity` names the model's bytes in request keys.
+
+    It is an `Ask` by itself: it answers for everybody, and every text is new to it.
+    """
 
     def __init__(self, identity: str, defaults: Sampling, journal: Journal, connect: Connect) -> None:
         self.identity, self.defaults, self.journal = identity, defaults, journal
@@ -103,19 +107,21 @@ class Asker:
             total.last = max(total.last, meter.last)
         return total
 
-    async def __call__(self, prompt: Prompt, /, **sampling: Unpack[Sampling]) -> Reply:
+    async def __call__(self, prompt: Prompt, /, *, by: str = "", **sampling: Unpack[Sampling]) -> Reply:
         """The reply, from the journal where this was ever asked."""
         return await self.ask(prompt, sampling)
 
-    def of(self, step: str, sample: int = 0) -> Ask:
+    def repeats(self, texts: Sequence[str]) -> list[Repeated | None]:
+        """None of them."""
+        return [None] * len(texts)
+
+    def earlier(self, most: int) -> list[str]:
+        """None."""
+        return []
+
+    def of(self, step: str, sample: int = 0) -> "StepAsk":
         """An `Ask` whose requests are counted for `step`, and numbered `sample` where they name none."""
-
-        async def ask(prompt: Prompt, /, **sampling: Unpack[Sampling]) -> Reply:
-            if sample and "sample" not in sampling:
-                sampling["sample"] = sample
-            return await self.ask(prompt, sampling, step)
-
-        return ask
+        return StepAsk({"teacher": self}, "teacher", step, sample)
 
     async def ask(self, prompt: Prompt, sampling: Sampling, step: str = "") -> Reply:
         """The reply, from the journal where this was ever asked. Two equal requests at once are sent once."""
@@ -187,6 +193,35 @@ class Asker:
             else:
                 future.set_exception(error)
                 future.exception()  # nobody may be left to take it
+
+
+@dataclass(slots=True)
+class StepAsk:
+    """An `Ask` of one step: who is called `default` answers a request that names nobody.
+
+    Requests are counted for `step`, those to somebody else for "step, name"; and numbered `sample` where
+    they name none. Every text is new to it.
+    """
+
+    askers: Mapping[str, Asker]
+    default: str
+    step: str
+    sample: int = 0
+
+    async def __call__(self, prompt: Prompt, /, *, by: str = "", **sampling: Unpack[Sampling]) -> Reply:
+        """The reply, from the journal where this was ever asked."""
+        if self.sample and "sample" not in sampling:
+            sampling["sample"] = self.sample
+        step = self.step if by in ("", self.default) else f"{self.step}, {by}"
+        return await self.askers[by or self.default].ask(prompt, sampling, step)
+
+    def repeats(self, texts: Sequence[str]) -> list[Repeated | None]:
+        """None of them."""
+        return [None] * len(texts)
+
+    def earlier(self, most: int) -> list[str]:
+        """None."""
+        return []
 
 
 def request_bytes(model: str, prompt: Prompt, sampling: Sampling) -> bytes:
