@@ -73,8 +73,10 @@ class UnitAsk(StepAsk):
     noted: Counter[str] = field(default_factory=Counter)
     """The questions that were held against the earlier ones, and how often."""
 
-    def repeats(self, texts: Sequence[str]) -> list[Repeated | None]:
+    def repeats(self, texts: Sequence[str], known: Sequence[str] = ()) -> list[Repeated | None]:
         """What each repeats; a text that stands twice in a unit repeats itself."""
+        if self.novelty is not None:
+            self.novelty.know(known)
         return [self._repeats(text) for text in texts]
 
     def earlier(self, most: int) -> list[str]:

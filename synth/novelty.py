@@ -11,7 +11,6 @@ import random
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from math import floor
 from pathlib import Path
 from typing import Any, BinaryIO, Self
@@ -102,14 +101,6 @@ def asked(record: Record) -> str:
     return next((turn["content"] for turn in reversed(record.messages) if turn["role"] == "user"), "")
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """A text of the index, and the run that asked it."""
-
-    text: str
-    run: str
-
-
 class Novelty:
     """The questions of a run, and those of the runs that share its index.
 
@@ -123,6 +114,7 @@ class Novelty:
         self._index = Index(threshold)
         self._runs: list[str] = []
         self._own: list[str] = []
+        self._known: set[str] = set()
         self._decided: dict[str, list[Any]] = {}
         self._file: BinaryIO | None = None
 
@@ -163,6 +155,13 @@ class Novelty:
             if near is None:
                 self._add(text, self.run)
         return Repeated(text, *decided) if decided else None
+
+    def know(self, texts: Iterable[str]) -> None:
+        """Take in texts of the seeds, which nobody asked."""
+        for text in texts:
+            if text not in self._known:
+                self._known.add(text)
+                self._add(text, "seeds")
 
     def earlier(self, key: str, most: int) -> list[str]:
         """At most so many texts of this run, drawn by `key` from those known now."""

@@ -254,7 +254,8 @@ def raised(
 ) -> list[Quota]:
     """The goals with what the selectors took put on top of those that were met; the same where none lacks.
 
-    `raw` and `kept` are rows by quota before and after the selectors.
+    `raw` and `kept` are rows by quota before and after the selectors. Each time at least as much is put on
+    top as was before, so that the rounds are few.
     """
     asked: Counter[str] = Counter()
     goal: Counter[str] = Counter()
@@ -262,7 +263,11 @@ def raised(
         asked[each.key] += each.kept
         goal[each.key] += now.kept
     lack = {key: asked[key] - kept.get(key, 0) for key in asked if raw.get(key, 0) >= goal[key]}
-    return [replace(now, kept=now.kept + max(0, lack.get(now.key, 0))) for now in goals]
+    higher = []
+    for each, now in zip(wanted, goals, strict=True):
+        less = lack.get(now.key, 0)
+        higher.append(replace(now, kept=now.kept + max(less, now.kept - each.kept)) if less > 0 else now)
+    return higher
 
 
 def keys_of(wanted: Sequence[Quota]) -> Callable[[str, str], str]:

@@ -152,11 +152,12 @@ class Ask(Protocol):
         `by` names who answers: "teacher", "judge" or a table [teachers.NAME]; by default the step's own.
         """
 
-    def repeats(self, texts: Sequence[str]) -> "list[Repeated | None]":
+    def repeats(self, texts: Sequence[str], known: Sequence[str] = ()) -> "list[Repeated | None]":
         """For each question, what it repeats of an earlier one, or None: it is new, and taken note of.
 
-        Ask before a question is answered. All are new where the recipe has no [novelty].
+        Ask before a question is answered. `known` are others that it may not repeat, the examples that it was
+        made from. All are new where the recipe has no [novelty].
         """
 
     def earlier(self, most: int) -> list[str]:
-        """At most so many questions that were new before, drawn at random; none where nothing is noted."""
+        """At most so many questions of this run that were new, drawn at random; none without [novelty]."""

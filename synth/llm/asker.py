@@ -111,7 +111,7 @@ class Asker:
         """The reply, from the journal where this was ever asked."""
         return await self.ask(prompt, sampling)
 
-    def repeats(self, texts: Sequence[str]) -> list[Repeated | None]:
+    def repeats(self, texts: Sequence[str], known: Sequence[str] = ()) -> list[Repeated | None]:
         """None of them."""
         return [None] * len(texts)
 
@@ -215,7 +215,7 @@ class StepAsk:
         step = self.step if by in ("", self.default) else f"{self.step}, {by}"
         return await self.askers[by or self.default].ask(prompt, sampling, step)
 
-    def repeats(self, texts: Sequence[str]) -> list[Repeated | None]:
+    def repeats(self, texts: Sequence[str], known: Sequence[str] = ()) -> list[Repeated | None]:
         """None of them."""
         return [None] * len(texts)
 
