@@ -64,7 +64,7 @@ class Slow:
 
     async def ask(self, prompt: Prompt, sampling: Sampling, keys: Sequence[str]) -> list[Reply]:
         await asyncio.sleep(self.draw.random() / 20)
-        return [Reply("well said" if int(k, 16) % 2 else "short", "stop", 1, 1, "slow", key) for key in keys]
+        return [Reply("well said" if int(k, 16) % 2 else "short", "stop", 1, 1, "slow", k) for k in keys]
 
     def asker(self, folder: Path) -> Asker:
         async def connect() -> tuple[Backend, int]:
