@@ -10,7 +10,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import count, groupby
+from itertools import count, groupby, islice
 from pathlib import Path
 
 import orjson
@@ -20,6 +20,7 @@ from synth.llm.asker import Asker, StepAsk
 from synth.llm.throttle import RANK
 from synth.novelty import Novelty, asked
 from synth.prompts import Prompts
+from synth.seeds import Seeds
 from synth.steps import Filter, Judge, Row, Strategy
 from synth.store import read_parquet, to_table, write_parquet
 from synth.types import Record, Seed, Status, Verdict
@@ -147,6 +148,13 @@ def plan(strategies: Sequence[Strategy], seeds: Iterable[Seed], shard_rows: int)
                 rows += strategy.rows_per_seed
     if shard:
         yield shard
+
+
+def spread(strategies: Sequence[Strategy], seeds: Seeds, most: int) -> list[Unit]:
+    """Up to so many units, spread over the plan."""
+    units = len(seeds) * sum(strategy.samples for strategy in strategies)
+    every = (unit for shard in plan(strategies, seeds, 1) for unit in shard)
+    return list(islice(every, 0, None, max(1, units // most)))[:most]
 
 
 def planned_rows(strategies: Sequence[Strategy], seeds: int) -> int:

@@ -30,6 +30,12 @@ def servers_of(role: Role) -> int:
     return len(role.endpoint) or role.replicas or max(1, len(server.visible_gpus()))
 
 
+def refuse_seed(role: Role) -> None:
+    """Raise `TeacherError` where a role that is served here asks what ends vLLM's engine."""
+    if role.seed is not None and server.build_of_vllm() == "cpu":
+        raise TeacherError("vLLM's CPU build ends at a request with a seed; remove seed from the recipe")
+
+
 class Models:
     """Askers over one journal; roles that name the same model share one server.
 
@@ -153,10 +159,8 @@ class Models:
                 servers = await stack.enter_async_context(serving)
                 addresses = [Address(s.base_url, s.api_key, s.died, s.restart) for s in servers]
             client = await stack.enter_async_context(Client(addresses, name, self.say))
-            if role.seed is not None and not role.endpoint and server.build_of_vllm() == "cpu":
-                raise TeacherError(
-                    "vLLM's CPU build ends at a request with a seed; remove seed from the recipe"
-                )
+            if not role.endpoint:
+                refuse_seed(role)
             version, listed = await client.described()
             client.contract = Contract(version=version, context=listed.get("max_model_len"))
             yield client

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -37,9 +36,7 @@ def preview(run: Run, rows: int, scripted: str | None = None) -> Previewed:
     """
     strategies, seeds = run.recipe.generate, run.checked.seeds
     planned = engine.planned_rows(strategies, len(seeds))
-    units = sum(strategy.samples for strategy in strategies) * len(seeds)
-    every = (unit for shard in engine.plan(strategies, seeds, 1) for unit in shard)
-    chosen = list(islice(every, 0, None, max(1, units // rows)))[:rows]
+    chosen = engine.spread(strategies, seeds, rows)
 
     async def ask() -> Previewed:
         with run.journal() as journal:

@@ -15,7 +15,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
-from itertools import islice
 from math import ceil
 from pathlib import Path
 from typing import NamedTuple, TypeAlias, cast
@@ -32,7 +31,7 @@ from synth.llm.asker import Asker, Backend, Connect
 from synth.llm.client import Client
 from synth.llm.endpoint import Address
 from synth.llm.journal import Journal
-from synth.models import MOST_SAMPLES
+from synth.models import MOST_SAMPLES, refuse_seed
 from synth.pipeline import Run, steps_by
 from synth.recipe import Recipe, Role
 from synth.store import write_whole
@@ -108,8 +107,7 @@ def tune(run: Run, *, minutes: float = 10.0, requests: int | None = None, write:
     if role.endpoint:
         mend = "is served elsewhere and can't be tuned; remove it to serve the model here"
         raise RecipeError(run.recipe.file, "teacher.endpoint", mend)
-    if role.seed is not None and server.build_of_vllm() == "cpu":
-        raise TeacherError("vLLM's CPU build ends at a request with a seed; remove seed from the recipe")
+    refuse_seed(role)
     with run.dataset.lock():
         wanted = requests or (96 if server.build_of_vllm() == "cpu" else 192)
         found = asyncio.run(_tune(run, wanted, time.monotonic() + 60 * minutes))
@@ -303,7 +301,7 @@ class _Bench:
             teacher, judge = (Recorder(role, journal, connect, recorded) for role in roles)
             steps = steps_by(self.run, teacher, judge)
             steps = steps if _judges_too(recipe) else replace(steps, judges=())
-            units, ran = _spread(self.run, wanted), 0
+            units, ran = self._units(wanted), 0
             async with aclosing(teacher), aclosing(judge):
                 while len(recorded) < wanted and ran < len(units):
                     units_each = ran / len(recorded) if recorded else 1 / 4
@@ -314,6 +312,11 @@ class _Bench:
             raise TeacherError(f"none of {len(units)} units got an answer of the teacher: nothing to measure")
         step = max(1.0, len(recorded) / wanted)
         return [recorded[int(number * step)] for number in range(min(wanted, len(recorded)))]
+
+    def _units(self, most: int) -> list[engine.Unit]:
+        """Up to so many units spread over the plan, in an order of which every beginning is spread too."""
+        units = engine.spread(self.run.recipe.generate, self.run.checked.seeds, most)
+        return [unit for first in range(4) for unit in units[first::4]]
 
     async def _batch(self, client: Client, number: int) -> float:
         """Output tokens a second of a batch: `at_once` requests, each batch from its own place on.
@@ -334,15 +337,6 @@ def _judges_too(recipe: Recipe) -> bool:
     serving = {"model", "endpoint", "max_model_len", "flags", "replicas"}
     judge = recipe.judge or recipe.teacher
     return judge.model_dump(include=serving) == recipe.teacher.model_dump(include=serving)
-
-
-def _spread(run: Run, most: int) -> list[engine.Unit]:
-    """Up to so many units spread over the plan, in an order of which every beginning is spread too."""
-    strategies, seeds = run.recipe.generate, run.checked.seeds
-    count = sum(strategy.samples for strategy in strategies) * len(seeds)
-    every = (unit for shard in engine.plan(strategies, seeds, 1) for unit in shard)
-    units = list(islice(every, 0, None, max(1, count // most)))[:most]
-    return [unit for first in range(4) for unit in units[first::4]]
 
 
 def edited(recipe: Recipe, text: str, found: Tuned) -> str:

@@ -17,9 +17,10 @@ from typing import Any, Final, TypeVar
 from aiohttp import web
 
 from synth.llm import contract
+from synth.llm.scripted import text_of
 
 T = TypeVar("T")
-PROBE = contract.PROBES[0].prompt[-1]["content"]  # type: ignore[index]
+PROBE = text_of(contract.PROBES[0].prompt)
 RAW_PROBE: Final = "The sky is"
 Fault = str | None
 """`429`, `500` or any other status, `reset`, `truncated`, `malformed`; None answers well."""

@@ -78,25 +78,12 @@ def common(contracts: Sequence[Contract]) -> Contract:
     )
 
 
-def needed(sampling: Sampling, prompt: Prompt) -> frozenset[Capability]:
-    """What an endpoint must be able to do for this request."""
-    needs: set[Capability] = {"completions"} if isinstance(prompt, str) else set()
-    if "top_logprobs" in sampling:
-        needs.add("logprobs")
-    if "json_schema" in sampling:
-        needs.add("json_schema")
-    if "regex" in sampling:
-        needs.add("regex")
-    if "choice" in sampling:
-        needs.add("choice")
-    return frozenset(needs)
-
-
 def request(
     model: str, prompt: Prompt, sampling: Sampling, n: int, contract: Contract
 ) -> tuple[str, dict[str, Any]]:
     """Path below /v1 and body of one request for `n` samples."""
-    body: dict[str, Any] = {name: value for name, value in sampling.items() if name not in LOCAL}
+    given: dict[str, Any] = dict(sampling)
+    body = {name: value for name, value in given.items() if name not in LOCAL}
     body["model"] = model
     if n > 1:
         body["n"] = n
@@ -104,7 +91,7 @@ def request(
             body["return_token_ids"] = True
     for kind, key in (("json_schema", "json"), ("regex", "regex"), ("choice", "choice")):
         if kind in sampling:
-            body |= _constraint(contract.how.get(kind, WORDS[kind][0]), key, sampling[kind])  # type: ignore[literal-required]
+            body |= _constraint(contract.how.get(kind, WORDS[kind][0]), key, given[kind])
     top = body.pop("top_logprobs", None)
     if isinstance(prompt, str):
         body["prompt"] = prompt

@@ -15,11 +15,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import aiohttp
 from platformdirs import user_cache_path
 
 from synth.llm import weights
-from synth.llm.server import Served
+from synth.llm.server import Served, answers
 
 HEALTH_SECONDS = 2.0
 """How long a kept server may take to say that it is well."""
@@ -80,7 +79,7 @@ async def find(
     if kept is None:
         _remove(file, text)
         return None
-    return kept if all(await asyncio.gather(*map(_answers, kept.urls))) else None
+    return kept if all(await asyncio.gather(*(answers(url, HEALTH_SECONDS) for url in kept.urls))) else None
 
 
 async def watch(servers: Sequence[Served]) -> None:
@@ -141,13 +140,3 @@ def _started(pid: int) -> int | None:
         return None
     fields = stat.rpartition(")")[2].split()  # the name before it may hold anything
     return None if fields[0] in "ZX" else int(fields[19])
-
-
-async def _answers(url: str) -> bool:
-    timeout = aiohttp.ClientTimeout(total=HEALTH_SECONDS)
-    health = url.removesuffix("/v1") + "/health"
-    try:
-        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(health) as response:
-            return response.status == 200
-    except (aiohttp.ClientError, TimeoutError):
-        return False

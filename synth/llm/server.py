@@ -75,7 +75,7 @@ class Served:
                 after `START_SECONDS`, or `serve` has stopped it for good.
         """
         async with self._one_at_a_time:
-            if self.died() is None and await self._answers():
+            if self.died() is None and await answers(self.base_url, HEALTH_SECONDS):
                 return
             while True:
                 await asyncio.to_thread(guard.stop, self.process)
@@ -107,7 +107,7 @@ class Served:
         while loop.time() - start < START_SECONDS:
             if (why := self.died()) is not None:
                 raise TeacherError(why)
-            if await self._answers():
+            if await answers(self.base_url, HEALTH_SECONDS):
                 return self.say(f"vLLM: {title} is ready after {loop.time() - start:.0f} s")
             await asyncio.sleep(0.25)
             if loop.time() - said > 10:
@@ -127,14 +127,16 @@ class Served:
             self._log_start = out.tell()
             self.process = guard.start(self.argv, self.env, out)
 
-    async def _answers(self) -> bool:
-        timeout = aiohttp.ClientTimeout(total=HEALTH_SECONDS)
-        health = self.base_url.removesuffix("/v1") + "/health"
-        try:
-            async with aiohttp.ClientSession(timeout=timeout) as session, session.get(health) as response:
-                return response.status == 200
-        except (aiohttp.ClientError, TimeoutError):
-            return False
+
+async def answers(base_url: str, seconds: float) -> bool:
+    """Whether the server at this /v1 address says within so many seconds that it is well."""
+    timeout = aiohttp.ClientTimeout(total=seconds)
+    health = base_url.removesuffix("/v1") + "/health"
+    try:
+        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(health) as response:
+            return response.status == 200
+    except (aiohttp.ClientError, TimeoutError):
+        return False
 
 
 def build_of_vllm() -> str | None:

@@ -11,7 +11,6 @@ from synth.llm.contract import (
     common,
     engine,
     fits,
-    needed,
     replies,
     request,
     share_out,
@@ -81,13 +80,6 @@ def test_a_constraint_is_asked_for_by_the_word_that_the_endpoint_knows(
     assert body(sampling, 1, Contract(how={kind: word})) == sent
     if word == "structured_outputs":
         assert body(sampling) == sent  # what is asked where nothing is known
-
-
-def test_what_a_request_needs_follows_from_what_it_asks() -> None:
-    assert needed({"temperature": 1.0}, ASK) == set()
-    assert needed({"top_logprobs": 1, "regex": "a"}, "raw") == {"completions", "logprobs", "regex"}
-    assert needed({"json_schema": SCHEMA}, ASK) == {"json_schema"}
-    assert needed({"choice": ["a"]}, ASK) == {"choice"}
 
 
 def answer(*choices: dict[str, Any], prompt: int = 5, completion: int = 10) -> bytes:
