@@ -14,6 +14,7 @@ ROOT = Path(__file__).parent.parent
 STEPS = {"strategies", "filters", "selectors", "student", "evaluators"}
 BASE = {"types", "errors"}
 READ = BASE | {"steps", "recipe", "prompts", "store", "seeds", "chunks", "constraints", "guard"}
+READ |= {"readers", "documents", "taxonomy"}
 TOP = {
     "account",
     "check",
@@ -37,6 +38,7 @@ MAY: dict[str, set[str]] = {
     "errors": set(),
     "steps": BASE,
     **dict.fromkeys(("recipe", "prompts", "store", "seeds", "constraints"), READ),
+    **dict.fromkeys(("readers", "documents", "taxonomy"), READ),
     **{room: READ | {room} for room in STEPS | {"llm"}},
     "engine": READ | {"llm"},
     **dict.fromkeys(TOP, READ | STEPS | TOP | {"llm", "engine"}),
