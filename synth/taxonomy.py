@@ -8,7 +8,7 @@ The one rule of a file: a map is a branch and its keys are names, unless it has 
 nothing makes a leaf without one, and a list holds the names of leaves.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -60,9 +60,8 @@ def folder_leaves(folder: Path) -> Iterator[Fields]:
         fields = _load(file)
         if not isinstance(fields, dict):
             raise DataError(file, "must be a map of a leaf's fields; write `description: ...`")
-        told = [fields.pop(key, "") for key in ("task_description", "document_outline")]
-        described = next((text for text in told if text), "")
-        fields = {"description": described.strip() if isinstance(described, str) else described, **fields}
+        told = [fields.pop(key, "") or "" for key in ("task_description", "document_outline")]
+        fields = {"description": "\n".join(str(text).strip() for text in told if text), **fields}
         if "seed_examples" in fields:
             fields["examples"] = list(_examples(file, fields.pop("seed_examples")))
         yield _leaf(file, place, fields)
@@ -93,6 +92,9 @@ def _below(file: Path, node: object, place: Place) -> Iterator[Fields]:
 def _leaf(file: Path, place: Place, fields: Mapping[str, Any]) -> Fields:
     if taken := [name for name in PLACE if name in fields]:
         raise DataError(file, f"{'/'.join(place)}: `{taken[0]}` tells the leaf's place; rename the field")
+    for name, kind, word in (("description", str, "text"), ("examples", list, "list")):
+        if not isinstance(fields.get(name, kind()), kind):
+            raise DataError(file, f"{'/'.join(place)}: {name}: must be a {word}; write it as one")
     at = {"leaf": place[-1], "path": "/".join(place), "branch": list(place[:-1])}
     return {**at, **dict(zip(MARKS, ("", []), strict=True)), **fields}
 
@@ -112,7 +114,7 @@ def _examples(file: Path, examples: object) -> Iterator[Fields]:
     for example in examples:
         context = {"context": example["context"]} if example.get("context") else {}
         pairs = example.get("questions_and_answers", [example])
-        for pair in pairs if isinstance(pairs, Sequence) else ():
+        for pair in pairs if isinstance(pairs, list) else [pairs]:
             if not isinstance(pair, dict) or not {"question", "answer"} <= pair.keys():
                 raise DataError(file, "seed_examples: each needs a question and an answer; add them")
             yield {**context, "question": pair["question"], "answer": pair["answer"]}
