@@ -51,6 +51,8 @@ def check(recipe: RecipeFile, rows: Rows = None) -> None:
     checked = run.checked
     planned = engine.planned_rows(run.recipe.generate, len(checked.seeds))
     out.print(f"{recipe}: good. {len(checked.seeds):,} seeds, {planned:,} rows planned", soft_wrap=True)
+    for note in checked.notes():
+        out.print(note, soft_wrap=True, markup=False)
     out.print(f"run folder: {report.relative(run.folder)}", soft_wrap=True)
 
 

@@ -52,7 +52,10 @@ class Step(BaseModel):
         return frozenset()
 
     def missing(self, fields: frozenset[str]) -> str:
-        """What this step needs of the seeds and doesn't find among `fields`; "" where nothing lacks."""
+        """What this step needs and doesn't find among `fields`; "" where nothing lacks.
+
+        The fields are those that every seed has; for a filter or judge also those that all strategies add.
+        """
         return ""
 
 
@@ -66,6 +69,11 @@ class Strategy(Step, ABC):
     def rows_per_seed(self) -> int:
         """Rows planned for one sample of one seed; what a reply doesn't yield is rejected with a reason."""
         return 1
+
+    @property
+    def adds(self) -> frozenset[str]:
+        """The fields that every row has beside its seed's; filters and judges may need them."""
+        return frozenset()
 
     @abstractmethod
     async def generate(self, seed: Seed, ask: Ask, prompts: "Prompts") -> "list[Row]":
