@@ -17,6 +17,7 @@ READ = BASE | {"steps", "recipe", "prompts", "store", "seeds", "chunks", "constr
 READ |= {"readers", "documents", "taxonomy"}
 TOP = {
     "account",
+    "catalogue",
     "check",
     "models",
     "previews",
@@ -29,8 +30,8 @@ TOP = {
     "pipeline",
 }
 OUTER = {"account", "guard", "pipeline", "previews", "recipe", "report", "screen", "store", "tune", "upkeep"}
-OUTER |= {"errors", "engine", "models", "scoring"}
-"""What the two faces of synth show; the last three for their result types."""
+OUTER |= {"errors", "engine", "models", "scoring", "catalogue"}
+"""What the two faces of synth show; engine, models and scoring for their result types."""
 MAY: dict[str, set[str]] = {
     "types": set(),
     "guard": set(),

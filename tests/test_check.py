@@ -46,9 +46,7 @@ def test_a_filter_finds_what_the_strategy_adds(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("tables", [(DRAWS_NONE,), (DRAWS, DRAWS_NONE)])
 def test_what_not_all_strategies_add_is_missed(tmp_path: Path, tables: tuple[str, ...]) -> None:
-    with pytest.raises(
-        RecipeError, match=r'filter\[0\]: constraint needs the field .*of the strategy'
-    ):
+    with pytest.raises(RecipeError, match=r"filter\[0\]: constraint needs the field .*of the strategy"):
         check(load_recipe(recipe_of(tmp_path, *tables, CONSTRAINT)))
 
 
