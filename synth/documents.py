@@ -83,9 +83,10 @@ def read_document(file: Path) -> Document:
     kind = file.suffix.lower()
     if kind in PLAIN:
         try:
-            return Document(data.decode("utf-8-sig" if data.startswith(b"\xef\xbb\xbf") else "utf-8"))
+            text = data.removeprefix(b"\xef\xbb\xbf").decode("utf-8")
         except UnicodeDecodeError as error:
             raise DataError(file, f"is no UTF-8 text ({error.reason}); convert it") from error
+        return Document(text.replace("\r\n", "\n").replace("\r", "\n"))
     read, packages = READERS[kind]
     place = _place(kind, data, packages)
     document = _known(place)

@@ -5,7 +5,7 @@ A reader is called once a pass and gives the lines anew each time, one in memory
 
 import csv
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -19,8 +19,8 @@ from synth.steps import near
 
 BATCH = 4096
 """Parquet rows that are read at once."""
-NAMED = 3
-"""Files that a note names; the others are counted."""
+NAMED = 5
+"""Files, and pages of a file, that a note names; the others are counted."""
 Lines: TypeAlias = "Iterator[dict[str, Any]]"
 KINDS = (
     f".jsonl, .csv, .parquet, a tree of topics as .yaml, a document ({', '.join(DOCUMENTS)}), a folder of "
@@ -43,25 +43,27 @@ def reader(path: str, text: str | None = None) -> Callable[[], Lines]:
 def notes(path: str) -> list[str]:
     """What a folder of documents, or a document, has that becomes no seed: files, and pages of PDF files."""
     place = Path(path)
-    files = [place] if place.is_file() else []
+    if path.startswith("hub:") or (place.is_dir() and taxonomy.is_tree(place)):
+        return []
+    files = list(_files(place)) if place.is_dir() else [place]
     said = []
-    if not path.startswith("hub:") and place.is_dir() and not taxonomy.is_tree(place):
-        files = list(_files(place))
-        others = Counter(file.suffix or "without a suffix" for file in files if not _is_document(file))
-        kinds = ", ".join(f"{number} {kind}" for kind, number in others.most_common(NAMED))
-        more = ", ..." if len(others) > NAMED else ""
-        said += [f"{path}: {others.total():,} files left out, no documents: {kinds}{more}"] if others else []
-    empty = {
-        file.name: pages
-        for file in files
-        if file.suffix.lower() == ".pdf" and (pages := read_document(file).empty_pages)
-    }
+    others = Counter(file.suffix or "without a suffix" for file in files if not _is_document(file))
+    if others and place.is_dir():
+        kinds = _some([f"{number} {kind}" for kind, number in others.most_common()])
+        said.append(f"{path}: left out, as no documents, {others.total():,} in all: {kinds}")
+    scans = [file for file in files if file.suffix.lower() == ".pdf"]
+    empty = {file.name: pages for file in scans if (pages := read_document(file).empty_pages)}
     if empty:
-        named = [f"{name} {', '.join(map(str, pages))}" for name, pages in list(empty.items())[:NAMED]]
-        more = f", and {len(empty) - NAMED} more files" if len(empty) > NAMED else ""
+        each = _some([f"{name} (page {_some(list(map(str, pages)))})" for name, pages in empty.items()])
         count = sum(map(len, empty.values()))
-        said.append(f"{path}: {count:,} pages have no text, blank or scanned: {'; '.join(named)}{more}")
+        said.append(f"{path}: pages without text, blank or scanned, {count:,} in all: {each}")
     return said
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first names, and how many there are beside them."""
+    more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
 
 
 def _of(path: str) -> Callable[[], Lines]:

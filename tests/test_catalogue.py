@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console, RenderableType
+from typer.testing import CliRunner
 
 from synth import catalogue
+from synth.cli import app
 from synth.errors import RecipeError
 from synth.steps import USE, find
 
@@ -109,3 +111,9 @@ def test_a_name_that_is_no_strategy_is_told_the_nearest(name: str, message: str)
     with pytest.raises(RecipeError) as caught:
         catalogue.strategy(name)
     assert str(caught.value).startswith(message) and caught.value.exit_code == 2
+
+
+def test_the_command_ends_with_2_where_the_name_is_wrong() -> None:
+    done = {name: CliRunner().invoke(app, ["strategies", name]) for name in ("template", "templat")}
+    assert done["template"].exit_code == 0 and 'use = "template"' in done["template"].output
+    assert done["templat"].exit_code == 2

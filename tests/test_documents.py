@@ -150,6 +150,12 @@ def test_a_page_without_a_main_part_loses_its_header_and_its_navigation(tmp_path
     assert read_document(file).text == "# Tea\n\nHot."
 
 
+def test_a_plain_text_has_one_kind_of_line_end_and_no_mark_of_its_encoding(tmp_path: Path) -> None:
+    file = tmp_path / "tea.md"
+    file.write_bytes("\ufeff# T\u00e9\r\nhot\rwater\n".encode())
+    assert read_document(file) == Document("# T\u00e9\nhot\nwater\n")
+
+
 def test_a_docx_keeps_its_headings_and_tables(tmp_path: Path) -> None:
     file = tmp_path / "tea.docx"
     file.write_bytes(docx(("Title", "Tea"), ("heading 1", "Steps"), ("Normal", "Boil it.")))
@@ -165,8 +171,8 @@ def test_a_pdf_knows_where_its_pages_begin_and_which_have_no_text(tmp_path: Path
     (folder / "picture.png").write_bytes(b"x")
     (folder / "Makefile").write_bytes(b"x")
     assert notes(str(folder)) == [
-        f"{folder}: 2 files left out, no documents: 1 without a suffix, 1 .png",
-        f"{folder}: 4 pages have no text, blank or scanned: a.pdf 1, 3, 4, 6",
+        f"{folder}: left out, as no documents, 2 in all: 1 without a suffix, 1 .png",
+        f"{folder}: pages without text, blank or scanned, 4 in all: a.pdf (page 1, 3, 4, 6)",
     ]
     assert notes(str(folder / "b.pdf")) == []
 

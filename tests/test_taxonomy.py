@@ -1,3 +1,5 @@
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -138,6 +140,14 @@ def test_a_qna_file_that_is_none_is_named(tmp_path: Path, text: str, message: st
     (tmp_path / "deep" / "qna.yaml").write_text(text)
     with pytest.raises(DataError, match=message):
         read_seeds(str(tmp_path))
+
+
+def test_the_tree_in_the_docs_gives_the_seed_beside_it(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "seeds.md").read_text()
+    [shown], [seed] = (re.findall(rf"```{kind}\n(.*?)```", text, re.DOTALL) for kind in ("yaml", "json"))
+    found = leaves_of(tree(tmp_path, shown))
+    assert json.loads(seed) in found
+    assert [fields["leaf"] for fields in found] == ["optics", "heat", "waves", "acids", "rust"]
 
 
 def test_the_shipped_tree_has_24_leaves_in_three_levels() -> None:
