@@ -8,6 +8,7 @@ from pathlib import Path
 from synth.errors import DataError, RecipeError
 from synth.llm import server, weights
 from synth.prompts import Prompts
+from synth.readers import notes
 from synth.recipe import Recipe
 from synth.seeds import Seeds, read_seeds
 from synth.steps import Strategy, near
@@ -21,6 +22,10 @@ class Checked:
     prompts: Prompts
     seeds: Seeds
     key: str
+
+    def notes(self) -> list[str]:
+        """What of a folder of documents becomes no seed, for a person to know before anything is paid."""
+        return notes(self.recipe.seeds.path)
 
 
 def check(recipe: Recipe) -> Checked:
@@ -50,12 +55,13 @@ def check(recipe: Recipe) -> Checked:
 
 
 def _check_variables(recipe: Recipe, prompts: Prompts, seeds: Seeds) -> None:
-    for table, of in (("generate", recipe.generate), ("filter", recipe.filter)):
+    rows = frozenset.intersection(*(seeds.every | strategy.adds for strategy in recipe.generate))
+    for table, of, fields in (("generate", recipe.generate, seeds.every), ("filter", recipe.filter, rows)):
         for index, needy in enumerate(of):
-            if lack := needy.missing(seeds.every):
+            if lack := needy.missing(fields):
                 raise RecipeError(recipe.file, f"{table}[{index}]", f"{needy.name} {lack}")
     for step in recipe.steps:
-        for name, given in step.given(seeds.every).items():
+        for name, given in step.given(rows if step in recipe.filter else seeds.every).items():
             for variable in sorted(prompts.file(name).variables - given):
                 some = seeds.some if isinstance(step, Strategy) else frozenset[str]()
                 _no_variable(name, variable, given, some)

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
-from synth import engine, pipeline, previews, report, upkeep
+from synth import catalogue, engine, pipeline, previews, report, upkeep
 from synth import tune as tuning
 from synth.errors import SynthError
 from synth.screen import err, out, rows_shown, say, steps_shown
@@ -51,6 +51,8 @@ def check(recipe: RecipeFile, rows: Rows = None) -> None:
     checked = run.checked
     planned = engine.planned_rows(run.recipe.generate, len(checked.seeds))
     out.print(f"{recipe}: good. {len(checked.seeds):,} seeds, {planned:,} rows planned", soft_wrap=True)
+    for note in checked.notes():
+        out.print(note, soft_wrap=True, markup=False)
     out.print(f"run folder: {report.relative(run.folder)}", soft_wrap=True)
 
 
@@ -139,6 +141,16 @@ def show(
             out.print(report.record_panel(record))
             left -= 1
     _close(opened)
+
+
+@app.command()
+def strategies(
+    name: Annotated[
+        str | None, typer.Argument(help="One of them, or module:Class of your own; all that ship by default.")
+    ] = None,
+) -> None:
+    """What each strategy does, after which paper; of one also its fields, prompt files and an example."""
+    out.print(catalogue.strategy(name) if name else catalogue.strategies(), crop=False)
 
 
 @app.command()

@@ -111,6 +111,8 @@ def generate(run: Run, on_progress: Callable[[Progress, Models], None] = lambda 
             run.say("generate: done before, 0 requests")
         else:
             write_whole(run.folder / "recipe.toml", run.recipe.text.encode())
+            for note in run.checked.notes():
+                run.say(note)
             with _few_collections():
                 asyncio.run(_generate(run, on_progress))
         counts = run.dataset.counts("raw")

@@ -39,7 +39,10 @@ class Seeds(Table):
     """Where seeds come from."""
 
     path: str
-    """A .jsonl, .csv or .parquet file, a folder of .txt and .md documents, or `hub:owner/name`."""
+    """A .jsonl, .csv or .parquet file; a document (.txt, .md, .html, .pdf, .docx) or a folder of them; a tree
+    of topics (a .yaml file, or folders with `qna.yaml`); or `hub:owner/name`. docs/seeds.md shows each."""
+    text: str | None = None
+    """The field of the file's rows that becomes `text`, which strategies and `chunk` read."""
     rows: int | None = Field(default=None, gt=0)
     """How many seeds to use, in file order; all by default."""
     sample: int | None = Field(default=None, gt=0)

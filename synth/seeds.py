@@ -1,30 +1,28 @@
-"""Seeds from files: JSONL, CSV, Parquet, folders of documents, and datasets of the Hub.
+"""Seeds from whatever `synth.readers` reads: each line once, in order, drawn together or cut into chunks.
 
 Seeds are streamed: a run over ten million of them holds nine bytes of each, whatever is in them.
 """
 
-import csv
 import hashlib
 import random
 from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Set
 from functools import partial
-from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
 from synth.chunks import chunks
+from synth.documents import Pages
 from synth.errors import DataError
+from synth.readers import Lines, reader
 from synth.types import JSON, Seed
 
-DOCUMENTS = (".txt", ".md")
 BATCH = 4096
-"""Parquet rows, or ids, that are worked on at once."""
-Lines: TypeAlias = "Iterator[dict[str, Any]]"
+"""Ids that are worked on at once."""
 Ids: TypeAlias = "NDArray[np.uint64]"
 
 
@@ -66,6 +64,7 @@ class Seeds(ABC):
 def read_seeds(
     path: str,
     *,
+    text: str | None = None,
     rows: int | None = None,
     sample: int | None = None,
     chunk: int | None = None,
@@ -73,20 +72,22 @@ def read_seeds(
 ) -> Seeds:
     """The seeds of a file, a folder or `hub:owner/name`, equal lines once, in file order.
 
-    All lines are read and validated at once, and read again by each iteration.
+    All lines are read and validated at once, and read again by each iteration. With `text`, that field of the
+    file's lines is the seeds' `text`.
 
     With `sample`, `rows` seeds (default: as many as the file has lines) that each hold `sample` lines drawn
     without replacement as `examples`; the draw depends on the lines and the seed's number alone. The lines,
     though not the seeds, are then held in memory.
 
     With `chunk`, a line is a chunk of at most so many words of the field `text` of what stands in the file,
-    with its other fields and its place in the text as `start` and `end` (see `synth.chunks`).
+    with its other fields and its place in the text as `start` and `end` (see `synth.chunks`); of a PDF also
+    the number of the `page` that it begins on.
 
     Raises:
         DataError: the file is missing, empty, corrupt, or has fewer lines than asked; names the mend. When
             iterated: the file changed since.
     """
-    read = _reader(path)
+    read = reader(path, text)
     if chunk is not None:
         read = partial(_chunked, path, read, chunk, overlap)
     return _Streamed(path, read, rows) if sample is None else _Drawn(path, read, rows, sample)
@@ -207,105 +208,13 @@ def _digest(ids: Ids) -> str:
     return digest.hexdigest()
 
 
-def _reader(path: str) -> Callable[[], Lines]:
-    """What reads the lines, each time anew."""
-    if path.startswith("hub:"):
-        return _hub(path.removeprefix("hub:"))
-    file = Path(path)
-    if file.is_dir():
-        return partial(_documents, file)
-    if not file.is_file():
-        raise DataError(file, "no such seed file; write it, or correct the path")
-    kinds = {".jsonl": _jsonl, ".csv": _csv, ".parquet": _parquet}
-    if file.suffix not in kinds:
-        raise DataError(file, "seeds are .jsonl, .csv, .parquet, a folder of .txt and .md, or hub:owner/name")
-    return partial(kinds[file.suffix], file)
-
-
 def _chunked(path: str, read: Callable[[], Lines], size: int, overlap: int) -> Lines:
     for number, line in enumerate(read(), 1):
         text = line.get("text")
         if not isinstance(text, str):
-            raise DataError(
-                path, f"row {number} has no text in `text` to cut; add it, or remove [seeds] chunk"
-            )
+            mend = "name its field in [seeds] text, or remove [seeds] chunk"
+            raise DataError(path, f"row {number} has no text in `text` to cut; {mend}")
+        pages = line.pop("pages") if isinstance(line.get("pages"), Pages) else None
         for chunk in chunks(text, size, overlap):
-            yield {**line, "text": chunk.text, "start": chunk.start, "end": chunk.end}
-
-
-def _jsonl(file: Path) -> Lines:
-    with file.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                fields = orjson.loads(line)
-            except orjson.JSONDecodeError as error:
-                raise DataError(f"{file}:{number}", f"is no JSON ({error}); mend the line") from error
-            if not isinstance(fields, dict):
-                raise DataError(f"{file}:{number}", "must be a JSON object; write {...}")
-            yield fields
-
-
-def _csv(file: Path) -> Lines:
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as text:
-            for number, row in enumerate(csv.DictReader(text, strict=True), 2):
-                if None in row or None in row.values():
-                    raise DataError(
-                        f"{file}:{number}", "has more or fewer cells than the header; mend the line"
-                    )
-                yield row
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise DataError(file, f"is no valid CSV ({error}); write it as UTF-8 with a header") from error
-
-
-def _parquet(file: Path) -> Lines:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(file) as parquet:
-            for batch in parquet.iter_batches(BATCH):
-                yield from batch.to_pylist()
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(
-            file, f"is no readable Parquet ({str(error).split('. ')[0].splitlines()[0]}); write it again"
-        ) from error
-
-
-def _documents(folder: Path) -> Lines:
-    for file in _files(folder):
-        try:
-            text = file.read_text(encoding="utf-8")
-        except UnicodeDecodeError as error:
-            raise DataError(file, f"is no UTF-8 text ({error.reason}); convert it") from error
-        if text.strip():
-            yield {"text": text, "file": str(file.relative_to(folder))}
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    """All documents below a folder, sorted by the parts of their paths; holds a folder's names at a time."""
-    try:
-        names = sorted(path.name for path in folder.iterdir())
-    except OSError as error:
-        raise DataError(folder, f"can't be read ({error.strerror}); let it, or move it away") from error
-    for name in names:
-        path = folder / name
-        if path.is_dir():
-            yield from () if path.is_symlink() else _files(path)
-        elif path.suffix in DOCUMENTS and path.is_file():
-            yield path
-
-
-def _hub(name: str) -> Callable[[], Lines]:
-    from datasets import load_dataset
-    from datasets.exceptions import DatasetNotFoundError
-
-    try:
-        data = load_dataset(name, split="train")
-    except (DatasetNotFoundError, ConnectionError, ValueError) as error:
-        raise DataError(
-            f"hub:{name}", f"can't be loaded ({str(error).splitlines()[0]}); name owner/name"
-        ) from error
-    return lambda: map(dict, data)
+            page = {"page": pages.at(chunk.start)} if pages else {}
+            yield {**line, "text": chunk.text, "start": chunk.start, "end": chunk.end, **page}

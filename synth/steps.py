@@ -37,7 +37,7 @@ Row: TypeAlias = Record | Unusable | RequestFailed
 class Step(BaseModel):
     """What all steps share: frozen, no unknown keys, and a name for verdicts and counts."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
     prompts_used: ClassVar[tuple[str, ...]] = ()
     """Names of the fields that hold the names of prompt files, for `synth check` and the run key."""
 
@@ -60,7 +60,10 @@ class Step(BaseModel):
         return frozenset()
 
     def missing(self, fields: frozenset[str]) -> str:
-        """What this step needs of the seeds and doesn't find among `fields`; "" where nothing lacks."""
+        """What this step needs and doesn't find among `fields`; "" where nothing lacks.
+
+        The fields are those that every seed has; for a filter or judge also those that all strategies add.
+        """
         return ""
 
 
@@ -83,6 +86,11 @@ class Strategy(Step, ABC):
     def rows_per_seed(self) -> int:
         """Rows planned for one sample of one seed; what a reply doesn't yield is rejected with a reason."""
         return 1
+
+    @property
+    def adds(self) -> frozenset[str]:
+        """The fields that every row has beside its seed's; filters and judges may need them."""
+        return frozenset()
 
     @abstractmethod
     async def generate(self, seed: Seed, ask: Ask, prompts: "Prompts") -> "list[Row]":
@@ -238,6 +246,26 @@ def near(word: str, known: Iterable[str]) -> str:
     return f'; did you mean "{match[0]}"?' if match else f"; known: {', '.join(names)}"
 
 
+def find(table: str, use: str) -> type[Step]:
+    """The class of a step of this table: `use` is a shipped name or `module:Class`.
+
+    Raises:
+        ValueError: there is none; the text is `use: what is wrong and the mend`.
+    """
+    path = USE[table].get(use, use)
+    if ":" not in path or path[0] in ".:":
+        raise ValueError(f'use: no {table} step is called "{use}"{near(use, USE[table])}')
+    module, _, attribute = path.partition(":")
+    try:
+        cls = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f'use: "{use}" can\'t be imported ({error}); write "module:Class"') from error
+    if not (isinstance(cls, type) and issubclass(cls, BASES[table])):
+        wanted = " or ".join(base.__name__ for base in BASES[table])
+        raise ValueError(f'use: "{use}" is no {wanted}; derive it from synth.{wanted}')
+    return cls
+
+
 def build(table: str, config: Mapping[str, Any]) -> Step:
     """The step that a recipe's `[[table]]` asks for.
 
@@ -250,17 +278,7 @@ def build(table: str, config: Mapping[str, Any]) -> Step:
     use = keys.pop("use", None)
     if not isinstance(use, str):
         raise ValueError(f'use: missing; name a step, e.g. use = "{next(iter(USE[table]))}"')
-    path = USE[table].get(use, use)
-    if ":" not in path or path[0] in ".:":
-        raise ValueError(f'use: no {table} step is called "{use}"{near(use, USE[table])}')
-    module, _, attribute = path.partition(":")
-    try:
-        cls = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f'use: "{use}" can\'t be imported ({error}); write "module:Class"') from error
-    if not (isinstance(cls, type) and issubclass(cls, BASES[table])):
-        wanted = " or ".join(base.__name__ for base in BASES[table])
-        raise ValueError(f'use: "{use}" is no {wanted}; derive it from synth.{wanted}')
+    cls = find(table, use)
     try:
         return cls(**keys)
     except ValidationError as error:

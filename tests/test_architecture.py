@@ -14,8 +14,10 @@ ROOT = Path(__file__).parent.parent
 STEPS = {"strategies", "filters", "selectors", "student", "evaluators"}
 BASE = {"types", "errors"}
 READ = BASE | {"steps", "recipe", "prompts", "store", "seeds", "chunks", "constraints", "guard"}
+READ |= {"readers", "documents", "taxonomy"}
 TOP = {
     "account",
+    "catalogue",
     "check",
     "curation",
     "models",
@@ -29,8 +31,8 @@ TOP = {
     "pipeline",
 }
 OUTER = {"account", "guard", "pipeline", "previews", "recipe", "report", "screen", "store", "tune", "upkeep"}
-OUTER |= {"errors", "engine", "models", "scoring"}
-"""What the two faces of synth show; the last three for their result types."""
+OUTER |= {"errors", "engine", "models", "scoring", "catalogue"}
+"""What the two faces of synth show; engine, models and scoring for their result types."""
 MAY: dict[str, set[str]] = {
     "types": set(),
     "guard": set(),
@@ -38,6 +40,7 @@ MAY: dict[str, set[str]] = {
     "errors": set(),
     "steps": BASE,
     **dict.fromkeys(("recipe", "prompts", "store", "seeds", "constraints"), READ),
+    **dict.fromkeys(("readers", "documents", "taxonomy"), READ),
     **{room: READ | {room} for room in STEPS | {"llm"}},
     "novelty": READ,
     "engine": READ | {"llm", "novelty"},

@@ -227,6 +227,9 @@ def test_a_wrong_seed_file_is_named_with_its_line_and_mend(
 
 
 def test_a_folder_without_documents_or_one_that_is_no_text_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"holds no document; put \.txt, \.md, \.html, .*\.pdf, \.docx"):
+        read_seeds(str(tmp_path))
+    (tmp_path / "a.txt").write_bytes(b" ")
     with pytest.raises(DataError, match="has no seeds"):
         read_seeds(str(tmp_path))
     (tmp_path / "a.txt").write_bytes(b"\xff\xfe")

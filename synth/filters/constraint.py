@@ -10,12 +10,10 @@ class Constraint(Filter):
     """Rejects an answer that misses one of the constraints in the seed's field `constraints`, naming it."""
 
     def missing(self, fields: frozenset[str]) -> str:
-        """The field that the seeds lack."""
-        return (
-            ""
-            if "constraints" in fields
-            else 'needs the field "constraints", a list of {"kind": ...}, in every seed'
-        )
+        """The field that the rows lack."""
+        if "constraints" in fields:
+            return ""
+        return 'needs the field "constraints", a list of {"kind": ...}, of every seed or of the strategy'
 
     def check(self, record: Record) -> Verdict:
         """Keep where all constraints are met; no score.

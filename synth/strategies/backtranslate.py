@@ -52,6 +52,11 @@ class Backtranslate(Strategy):
         """Guided decoding, where it is asked for."""
         return frozenset({"choice"} if self.guided else ())
 
+    @property
+    def adds(self) -> frozenset[str]:
+        """The mean grade."""
+        return frozenset({"score"})
+
     def given(self, fields: frozenset[str]) -> dict[str, frozenset[str]]:
         """Not the seed's fields: the text, and its instruction."""
         return {

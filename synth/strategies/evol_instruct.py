@@ -52,11 +52,13 @@ class EvolInstruct(Strategy):
     prompts_used: ClassVar[tuple[str, ...]] = ("breadth_prompt", "answer_prompt", "compare_prompt")
 
     rounds: int = Field(default=4, gt=0)
+    """Rows of a seed, each made of the one before."""
     breadth: float = Field(default=1 / 6, ge=0, le=1)
     """Share of rounds that make another instruction of the field; the in-depth ones share the rest alike."""
     temperature: float = Field(default=1.0, ge=0)
     """Of the rewriting; answers are sampled as the recipe's [teacher] says."""
     top_p: float = Field(default=0.95, gt=0, le=1)
+    """Of the rewriting."""
     compare: bool = True
     """Ask the teacher whether an evolved instruction says more than the one before: one request a round."""
     field: str = "instruction"

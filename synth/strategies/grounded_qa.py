@@ -57,6 +57,11 @@ class GroundedQA(Strategy):
         """`per_chunk`."""
         return self.per_chunk
 
+    @property
+    def adds(self) -> frozenset[str]:
+        """The question and its evidence, and the place of the text."""
+        return frozenset({"start", "end", "question", "evidence"})
+
     def given(self, fields: frozenset[str]) -> dict[str, frozenset[str]]:
         """The seed's fields, and what each prompt file is told beside them."""
         return {

@@ -71,6 +71,11 @@ class Limits(Strategy):
         """Two a pair, one for each of the others."""
         return 2 * self.pairs + self.live + self.actions
 
+    @property
+    def adds(self) -> frozenset[str]:
+        """The question and its kind."""
+        return frozenset({"question", "kind"})
+
     def given(self, fields: frozenset[str]) -> dict[str, frozenset[str]]:
         """The seed's fields, and what each prompt file is told beside them."""
         return {

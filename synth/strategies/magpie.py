@@ -83,8 +83,11 @@ class Magpie(Strategy):
     min_words: int = Field(default=3, gt=0)
     """Of an instruction."""
     temperature: float = Field(default=1.0, ge=0)
+    """Of an instruction."""
     top_p: float = Field(default=1.0, gt=0, le=1)
+    """Of an instruction."""
     answer_temperature: float = Field(default=0.0, ge=0)
+    """Of an answer."""
 
     @property
     def needs(self) -> frozenset[Capability]:

@@ -89,6 +89,11 @@ class Persona(Strategy):
             raise ValueError("the fewest stand first, then the most; write [1, 3]")
         return value
 
+    @property
+    def adds(self) -> frozenset[str]:
+        """The persona, and the constraints where they are drawn."""
+        return frozenset({"persona"} | ({"constraints"} if self.constraints else set()))
+
     def given(self, fields: frozenset[str]) -> dict[str, frozenset[str]]:
         """Each file what the step before it made."""
         own = {

@@ -59,6 +59,11 @@ class SelfInstruct(Strategy):
         """`per_seed` x `instances`."""
         return self.per_seed * self.instances
 
+    @property
+    def adds(self) -> frozenset[str]:
+        """The task, its input, and whether it is a classification."""
+        return frozenset({"instruction", "input", "classification"})
+
     def given(self, fields: frozenset[str]) -> dict[str, frozenset[str]]:
         """Not the seed's fields: the numbered examples, then one task."""
         asked = frozenset({"instruction", "instances"})

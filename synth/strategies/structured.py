@@ -117,6 +117,11 @@ class Structured(Strategy):
         """Guided decoding by a schema."""
         return frozenset({"json_schema"})
 
+    @property
+    def adds(self) -> frozenset[str]:
+        """What was drawn, and the whole object."""
+        return frozenset({"drawn", "object"})
+
     def given(self, fields: frozenset[str]) -> dict[str, frozenset[str]]:
         """The seed's fields, `drawn` and `schema`."""
         return dict.fromkeys(self.prompt_names(), fields | {"drawn", "schema"})

@@ -43,6 +43,7 @@ def test_a_row_is_the_instruction_and_the_text_word_for_word(tmp_path: Path) -> 
         {"role": "assistant", "content": TEXT},
     ]
     assert row.fields == {**SEED.fields, "score": 5.0} and row.finish_reason == "stop"
+    assert row.fields.keys() == SEED.fields.keys() | Backtranslate().adds
     assert row.prompt.startswith("backtranslate/instruct@") and row.seed_id == SEED.id
     assert len(row.replies) == len(set(row.replies)) == len(asked.asked) == 2
     assert TEXT in text_of(asked.asked[0])

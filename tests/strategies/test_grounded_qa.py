@@ -54,6 +54,7 @@ def test_a_row_is_a_question_with_its_answer_and_the_place_of_its_evidence(tmp_p
             "end": 100 + len(TEXT),
             "text": TEXT[start:],
         }
+        assert row.fields.keys() == SEED.fields.keys() | GroundedQA().adds
 
 
 def test_the_student_sees_the_text_only_where_context_is_asked_for(tmp_path: Path) -> None:

@@ -53,6 +53,7 @@ def test_each_kind_gives_its_rows_and_pairs_stand_together(tmp_path: Path) -> No
         assert isinstance(row, Record)
         assert row.fields["file"] == "shop.md" and row.prompt.startswith("limits/propose@")
         assert row.fields["question"] == row.question
+        assert row.fields.keys() - {"twin"} == SEED.fields.keys() | Limits().adds
     assert isinstance(rows[1], Record) and rows[1].fields["twin"] == "What of the first fact?"
 
 

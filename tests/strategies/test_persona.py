@@ -59,6 +59,7 @@ def test_a_persona_may_be_found_in_a_text_first(tmp_path: Path) -> None:
     assert "over the harbour" in text_of(teacher.asked[0])
     assert "A sailor who fears fog." in text_of(teacher.asked[1])
     assert record.fields == {**seed.fields, "persona": "A sailor who fears fog."}
+    assert record.fields.keys() == seed.fields.keys() | Persona().adds
     assert len(record.replies) == 3
 
 
@@ -113,6 +114,7 @@ def test_constraints_stand_in_the_task_in_words_and_beside_it_for_the_filter(tmp
     record, teacher = made(tmp_path, Persona(constraints=(2, 2)), says)
     asked = text_of(teacher.asked[1])
     assert record.fields["constraints"] == drawn and len(drawn) == 2
+    assert record.fields.keys() == SEED.fields.keys() | Persona(constraints=(2, 2)).adds
     assert record.messages[0]["content"] == asked
     assert asked.splitlines()[0] == TASK and len(asked.splitlines()) == 3
     kinds = [constraint["kind"] for constraint in drawn]

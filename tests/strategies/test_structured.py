@@ -76,6 +76,7 @@ def test_a_row_is_an_object_whose_drawn_fields_are_as_drawn(tmp_path: Path, prom
     assert isinstance(row, Record)
     values = drawn(strategy.draw, SEED.id, 0, SEED.fields)
     assert row.fields == {"topic": "x", "drawn": values, "object": {**values, "text": "caf\u00e9"}}
+    assert row.fields.keys() == SEED.fields.keys() | strategy.adds
     assert row.answer == json.dumps(row.fields["object"], ensure_ascii=False)
     assert row.question == "An object about x." and row.prompt.startswith("ask@")
     assert strategy.needs == {"json_schema"} and strategy.prompt_names() == ["ask", "see"]
