@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from synth.recipe import Recipe
-from synth.store import Dataset, read_parquet, write_parquet, write_whole
+from synth.store import Dataset, has_tools, read_parquet, train_columns, write_parquet, write_whole
 
 FILE_ROWS = 50_000
 COLUMNS = ("id", "messages", "strategy", "seed_id", "prompt", "sample", "model", "replies")
@@ -21,9 +21,10 @@ def write_train(dataset: Dataset, recipe: Recipe) -> list[Path]:
     pandas reads every file of a folder.
     """
     splits: dict[str, list[pa.Table]] = {"train": [], "validation": []}
-    for shard in dataset.shards("curated"):
-        table = read_parquet(shard)
-        kept = table.filter(pa.compute.equal(table["status"], "kept")).select(list(COLUMNS))
+    shards = [_kept(shard) for shard in dataset.shards("curated")]
+    tools = any(map(has_tools, shards))
+    for table in shards:
+        kept = train_columns(table, COLUMNS, tools=tools)
         held = pa.array(
             [_share(seed) < recipe.run.validation for seed in kept["seed_id"].to_pylist()], pa.bool_()
         )
@@ -39,6 +40,13 @@ def write_train(dataset: Dataset, recipe: Recipe) -> list[Path]:
         card, _card(dataset, recipe, sorted({file.name.partition("-")[0] for file in files})).encode()
     )
     return [*files, card]
+
+
+def _kept(shard: Path) -> pa.Table:
+    table = read_parquet(shard)
+    return table.filter(pa.compute.equal(table["status"], "kept")).select(
+        [name for name in (*COLUMNS, "tools") if name in table.column_names]
+    )
 
 
 def _share(seed_id: str) -> float:

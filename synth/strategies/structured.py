@@ -40,7 +40,7 @@ def _read(schema: object) -> object:
         raise ValueError(f"can't be read as a JSON file ({error})") from error
 
 
-def _checked(schema: Schema) -> Schema:
+def checked(schema: Schema) -> Schema:
     """A schema whose rows can be checked without asking anybody else."""
     kind = validator_for(schema, default=Draft202012Validator)
     try:
@@ -79,7 +79,7 @@ class Structured(Strategy):
 
     prompts_used: ClassVar[tuple[str, ...]] = ("prompt", "student_prompt")
 
-    json_schema: Annotated[Schema, BeforeValidator(_read), AfterValidator(_checked)] = Field(alias="schema")
+    json_schema: Annotated[Schema, BeforeValidator(_read), AfterValidator(checked)] = Field(alias="schema")
     """The path of a JSON file, or the schema itself as a table. The root is an object."""
     prompt: str
     """Gets the seed's fields, `drawn` (values by field) and `schema` (as text, with the drawn pinned)."""
