@@ -50,7 +50,7 @@ def checked(schema: Schema) -> Schema:
     if schema.get("type") != "object" or not isinstance(schema.get("properties"), dict):
         raise ValueError('must describe an object: "type": "object" with "properties"')
     resolver = Registry().resolver_with_root(DRAFT202012.create_resource(schema))
-    for reference in _references(schema):
+    for reference in references(schema):
         try:
             resolver.lookup(reference)
         except Unresolvable as error:
@@ -58,15 +58,15 @@ def checked(schema: Schema) -> Schema:
     return schema
 
 
-def _references(schema: object) -> Iterator[str]:
+def references(schema: object) -> Iterator[str]:
     if isinstance(schema, Mapping):
         if isinstance(reference := schema.get("$ref"), str):
             yield reference
         for part in schema.values():
-            yield from _references(part)
+            yield from references(part)
     elif isinstance(schema, list):
         for part in schema:
-            yield from _references(part)
+            yield from references(part)
 
 
 class Structured(Strategy):

@@ -10,7 +10,7 @@ from typing import Any, Literal, cast
 import orjson
 
 from synth.strategies.draws import Draw, drawn
-from synth.strategies.structured import Schema, checked
+from synth.strategies.structured import Schema, checked, references
 from synth.types import JSON, Called
 
 Tool = dict[str, Any]
@@ -101,40 +101,40 @@ def returns(tool: Tool) -> Schema:
 
 def calls_schema(tools: Sequence[Tool], count: int) -> Schema:
     """`{"calls": [{"name", "arguments"}, ...]}` with so many calls to these tools."""
-    definitions = {tool["function"]["name"]: arguments_of(tool) for tool in tools}
-    each = [
-        {
-            "type": "object",
-            "properties": {"name": {"const": name}, "arguments": _moved(schema, f"#/$defs/{name}")},
-            "required": ["name", "arguments"],
-            "additionalProperties": False,
-        }
-        for name, schema in definitions.items()
-    ]
+    each: list[Schema] = []
+    shared: dict[str, Schema] = {}
+    for tool in tools:
+        name, schema = tool["function"]["name"], arguments_of(tool)
+        if any(references(schema)):
+            shared[name] = _moved(schema, f"#/$defs/{name}")
+            schema = {"$ref": f"#/$defs/{name}"}
+        each.append(_closed({"name": {"const": name}, "arguments": schema}))
     calls = {"type": "array", "items": {"anyOf": each}, "minItems": count, "maxItems": count}
-    whole: Schema = {
+    return {**_closed({"calls": calls}), **({"$defs": shared} if shared else {})}
+
+
+def _closed(properties: Mapping[str, Schema]) -> Schema:
+    """The schema of an object with just these properties."""
+    return {
         "type": "object",
-        "properties": {"calls": calls},
-        "required": ["calls"],
+        "properties": dict(properties),
+        "required": list(properties),
         "additionalProperties": False,
     }
-    parts = {
-        name: {"$defs": _moved(schema["$defs"], f"#/$defs/{name}")}
-        for name, schema in definitions.items()
-        if "$defs" in schema
+
+
+def _moved(part: Schema, to: str) -> Schema:
+    """A schema with its references put behind `to`, where it now stands."""
+
+    def moved(value: object) -> object:
+        if isinstance(value, dict):
+            return _moved(value, to)
+        return [moved(item) for item in value] if isinstance(value, list) else value
+
+    return {
+        key: f"{to}{value[1:]}" if key == "$ref" and isinstance(value, str) else moved(value)
+        for key, value in part.items()
     }
-    return {**whole, "$defs": parts} if parts else whole
-
-
-def _moved(part: Any, to: str) -> Any:  # noqa: ANN401
-    """A part of a schema with its references put behind `to`, and without its `$defs`, which stand there."""
-    if isinstance(part, dict):
-        return {
-            key: f"{to}{value[1:]}" if key == "$ref" and isinstance(value, str) else _moved(value, to)
-            for key, value in part.items()
-            if key not in ("$defs", "$schema", "$id")
-        }
-    return [_moved(item, to) for item in part] if isinstance(part, list) else part
 
 
 @dataclass(frozen=True, slots=True)
