@@ -83,8 +83,8 @@ def _to_row(record: Record) -> dict[str, Any]:
     ]
     row["rejected_by"] = decided.by if decided else None
     row["reason"] = decided.reason if decided else None
+    row["tools"] = _json(record.tools) if record.tools else None
     if _has_tools(record):
-        row["tools"] = _json(record.tools) if record.tools else None
         row["messages"] = [
             {**turn, "tool_calls": _json(turn["tool_calls"])} if "tool_calls" in turn else turn
             for turn in record.messages
@@ -125,7 +125,8 @@ def train_columns(table: pa.Table, columns: Sequence[str], *, tools: bool) -> pa
         return plain
     turns = [[message(turn) for turn in row] for row in table["messages"].to_pylist()]
     if not tools:
-        return plain.set_column(columns.index("messages"), "messages", pa.array(turns, _MESSAGES))
+        as_read = pa.list_(pa.field("element", pa.struct(_TURN)))  # so the same bytes as of plain shards
+        return plain.set_column(columns.index("messages"), "messages", pa.array(turns, as_read))
     ends = [0, *accumulate(len(row) for row in turns)]
     items = pa.array([_json(turn) for row in turns for turn in row], pa.string())
     values = pa.ListArray.from_arrays(
