@@ -12,6 +12,11 @@ from synth.store import Dataset, has_tools, read_parquet, train_columns, write_p
 FILE_ROWS = 50_000
 COLUMNS = ("id", "messages", "strategy", "seed_id", "prompt", "sample", "model", "replies")
 """What a training row keeps of its record: the conversation and where it came from."""
+TOOLS = """Turns and the column `tools` are JSON values: `datasets` 4.8 and later load them as the objects that chat
+templates take, `tokenizer.apply_chat_template(row["messages"], tools=row["tools"])`; elsewhere they are text for
+`json.loads`. What tools give back is invented where the ids of calls begin with "sim".
+
+"""
 
 
 def write_train(dataset: Dataset, recipe: Recipe) -> list[Path]:
@@ -36,9 +41,8 @@ def write_train(dataset: Dataset, recipe: Recipe) -> list[Path]:
         if split == "train" or whole.num_rows:
             files += _write(dataset.folder / "train", split, whole)
     card = dataset.folder / "README.md"
-    write_whole(
-        card, _card(dataset, recipe, sorted({file.name.partition("-")[0] for file in files})).encode()
-    )
+    written = sorted({file.name.partition("-")[0] for file in files})
+    write_whole(card, _card(dataset, recipe, written, tools=tools).encode())
     return [*files, card]
 
 
@@ -60,7 +64,7 @@ def _write(folder: Path, split: str, whole: pa.Table) -> Iterator[Path]:
         yield path
 
 
-def _card(dataset: Dataset, recipe: Recipe, splits: list[str]) -> str:
+def _card(dataset: Dataset, recipe: Recipe, splits: list[str], *, tools: bool) -> str:
     configs = "\n".join(f"  - split: {split}\n    path: train/{split}-*.parquet" for split in splits)
     counts = dataset.counts()
     reasons = "\n".join(
@@ -85,6 +89,7 @@ Teacher: `{recipe.teacher.model}`.
 |---|---|---|---:|
 {reasons}
 
+{TOOLS if tools else ""}\
 Every row names its seed, prompt file and version, model, sample number and the journal keys of the replies
 that made it. `curated/` holds all rows, the rejected too, with every verdict; `manifest.json` has the sha256
 of every file.

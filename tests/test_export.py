@@ -49,6 +49,7 @@ def test_rows_with_tools_load_as_the_conversations_they_are(tmp_path: Path, reci
     assert len(rows) == 21
     assert rows["c"]["messages"] == list(calling().messages)
     assert rows["c"]["tools"] == list(calling().tools)
+    assert "tools=row" in (dataset.folder / "README.md").read_text()
     assert rows["p3"]["messages"] == list(record("Because.").messages) and rows["p3"]["tools"] is None
 
 
@@ -80,7 +81,7 @@ def test_plain_rows_have_no_trace_of_tools(tmp_path: Path, recipe: Recipe) -> No
     assert schema.field("messages").type == pa.list_(
         pa.struct([("role", pa.string()), ("content", pa.string())])
     )
-    assert "tools" not in schema.names
+    assert "tools" not in schema.names and "tools" not in (alone.folder / "README.md").read_text()
 
 
 def test_the_same_rows_give_the_same_bytes(tmp_path: Path, recipe: Recipe) -> None:

@@ -219,7 +219,7 @@ def _end_of_calls(
     if not text.startswith(whole):
         raise TrainError(
             f"turn {turn}: the chat template writes the tool calls in another way where turns follow, so "
-            "training and serving would differ"
+            "training and serving would differ; put a chat_template.jinja that does not beside the model"
         )
     return len(whole)
 

@@ -270,6 +270,44 @@ def test_what_is_cut_empty_or_invented_is_rejected(
     assert reason(tmp_path, kind, script) == why
 
 
+def least(schema: Mapping[str, Any]) -> JSON:
+    """A value that a simple schema allows."""
+    if "enum" in schema:
+        return cast(JSON, schema["enum"][0])
+    if schema["type"] == "object":
+        return {name: least(part) for name, part in schema["properties"].items()}
+    values: dict[str, JSON] = {"integer": schema.get("minimum", 0), "boolean": True, "string": "2026-05-14"}
+    return values[schema["type"]]
+
+
+def test_the_shipped_recipe_keeps_rows_of_every_kind_from_a_teacher_that_does_as_it_is_told(
+    tmp_path: Path,
+) -> None:
+    recipe = load_recipe(Path(__file__).parents[2] / "flows" / "recipes" / "tool_use.toml")
+    [strategy] = recipe.generate
+    assert isinstance(strategy, ToolUse)
+    described = {tool["function"]["description"]: tool["function"] for tool in strategy.tools}
+
+    def script(prompt: Prompt, sampling: Sampling) -> str:
+        text, schema = text_of(prompt), cast("dict[str, Any]", sampling.get("json_schema", {}))
+        if "calls" in schema.get("properties", {}):
+            request = text.rpartition("Request: ")[2]
+            wanted = sorted((d for d in described if d in request), key=request.index)
+            calls = [
+                {"name": described[d]["name"], "arguments": least(described[d]["parameters"])} for d in wanted
+            ]
+            return json.dumps({"calls": calls})
+        return json.dumps(least(schema)) if schema else said(prompt, sampling)
+
+    ask = ScriptedTeacher(script).asker(Journal(tmp_path / "journal"))
+    steps = Steps(recipe.filters, [], Prompts(tmp_path), ask, ask)
+    seeds = [make_seed({"scenario": f"person {letter}"}) for letter in "abcdef"]
+    rows = [row for seed in seeds for row in asyncio.run(run_unit(Unit(strategy, 0, seed, 0), steps))]
+    kept = Counter(str(row.fields["kind"]) for row in rows if row.status == "kept")
+    assert len(rows) == 24 and set(kept) == {"call", "parallel", "no_tool", "missing"}
+    assert [row.rejection for row in rows if row.status != "kept"] == []
+
+
 def test_a_request_that_fails_costs_its_own_row_alone(tmp_path: Path) -> None:
     def script(prompt: Prompt, sampling: Sampling) -> str:
         if "Do the hours" in text_of(prompt):
