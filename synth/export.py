@@ -12,9 +12,9 @@ from synth.store import Dataset, has_tools, read_parquet, train_columns, write_p
 FILE_ROWS = 50_000
 COLUMNS = ("id", "messages", "strategy", "seed_id", "prompt", "sample", "model", "replies")
 """What a training row keeps of its record: the conversation and where it came from."""
-TOOLS = """Turns and the column `tools` are JSON values: `datasets` 4.8 and later load them as the objects that chat
-templates take, `tokenizer.apply_chat_template(row["messages"], tools=row["tools"])`; elsewhere they are text for
-`json.loads`. What tools give back is invented where the ids of calls begin with "sim".
+TOOLS = """Turns and the column `tools` are JSON values: `datasets` 4.8 and later load them as the objects
+that chat templates take, `tokenizer.apply_chat_template(row["messages"], tools=row["tools"])`; elsewhere they
+are text for `json.loads`. What tools give back is invented where the ids of calls begin with "sim".
 
 """
 
