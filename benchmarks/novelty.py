@@ -82,9 +82,7 @@ def main(
         f"rouge_score, every pair (from {PAIRS:,} pairs)", f"{whole:,.0f}", f"{len(chosen) / whole:,.2f}"
     )
     out.print(table)
-    out.print(
-        f"{near:,} of {len(chosen):,} are near an earlier one; ratio of seconds {whole / sum(seconds):,.0f}"
-    )
+    out.print(f"{near:,} of {len(chosen):,} are near an earlier one; ratio {whole / sum(seconds):,.0f}")
 
 
 if __name__ == "__main__":

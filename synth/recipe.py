@@ -305,7 +305,7 @@ def _entries(path: Path, table: str, data: Mapping[str, Any]) -> list[Any]:
 
 def _step(path: Path, root: Path, table: str, index: int, entry: Mapping[str, Any]) -> steps.Step:
     config = dict(entry)
-    for key in ("path", "schema"):
+    for key in ("path", "schema", "tools"):
         if isinstance(config.get(key), str):
             config[key] = _resolve(root, config[key])
     try:

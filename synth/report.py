@@ -15,7 +15,7 @@ from synth.llm import journal
 from synth.pipeline import Run
 from synth.previews import Previewed
 from synth.store import Counts, Dataset, to_table
-from synth.types import Record
+from synth.types import Record, said
 
 
 def summary(dataset: Dataset) -> list[str]:
@@ -82,7 +82,7 @@ def journal_table(folder: Path) -> Table:
 
 def record_panel(record: Record) -> RenderableType:
     """One record, its verdicts and where it came from."""
-    turns = [Text.assemble((f"{turn['role']}: ", "bold"), turn["content"]) for turn in record.messages]
+    turns = [Text.assemble((f"{turn['role']}: ", "bold"), said(turn)) for turn in record.messages]
     for verdict in record.verdicts:
         mark, style = ("kept", "green") if verdict.keep else ("rejected", "red")
         score = f" {verdict.score:g}" if verdict.score is not None else ""

@@ -21,7 +21,7 @@ from synth.prompts import Prompts
 from synth.recipe import Recipe
 from synth.selectors.exact import normalise
 from synth.steps import Evaluator, Question
-from synth.store import Dataset, read_parquet, write_parquet, write_whole
+from synth.store import Dataset, message, read_parquet, write_parquet, write_whole
 from synth.types import Ask, Message
 
 SYSTEMS = ("base", "teacher_prompt", "student")
@@ -77,7 +77,7 @@ def plan(recipe: Recipe, prompts: Prompts, dataset: Dataset) -> Plan:
         normalise(turn["content"])
         for shard in dataset.shards("train")
         for messages in read_parquet(shard)["messages"].to_pylist()
-        for turn in messages
+        for turn in map(message, messages)
         if turn["role"] == "user"
     }
     privileged = recipe.student.teacher_prompt if recipe.student else None

@@ -209,6 +209,7 @@ USE: dict[str, dict[str, str]] = {
         "grounded_qa": "synth.strategies.grounded_qa:GroundedQA",
         "limits": "synth.strategies.limits:Limits",
         "structured": "synth.strategies.structured:Structured",
+        "tool_use": "synth.strategies.tool_use:ToolUse",
     },
     "filter": {
         "truncated": "synth.filters.text:Truncated",

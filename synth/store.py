@@ -9,20 +9,22 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
+from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from synth.errors import BusyError, DataError
-from synth.types import Record, Verdict
+from synth.types import Message, Record, Verdict
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-_MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+_TURN = [("role", pa.string()), ("content", pa.string())]
+_MESSAGES = pa.list_(pa.struct(_TURN))
 _VERDICTS = pa.list_(
     pa.struct([("by", pa.string()), ("keep", pa.bool_()), ("score", pa.float64()), ("reason", pa.string())])
 )
@@ -49,12 +51,27 @@ SCHEMA = pa.schema(
     ]
 )
 """One row a record. `fields` is JSON; `rejected_by` and `reason` repeat the verdict that decided."""
+_CALLING = pa.list_(
+    pa.struct([*_TURN, *((key, pa.string()) for key in ("tool_calls", "name", "tool_call_id"))])
+)
+TOOL_SCHEMA = pa.schema(
+    [pa.field(field.name, _CALLING) if field.name == "messages" else field for field in SCHEMA]
+    + [pa.field("tools", pa.string())]
+)
+"""Of a shard in which a row has tools: `tools` and each turn's `tool_calls` are JSON, for arguments have
+another type with every tool. What a turn lacks is null."""
 _RECORD_FIELDS = {field.name for field in fields(Record)}
 
 
 def to_table(records: Iterable[Record]) -> pa.Table:
-    """Records as a table of `SCHEMA`, sorted by id."""
-    return pa.Table.from_pylist([_to_row(r) for r in sorted(records, key=lambda r: r.id)], schema=SCHEMA)
+    """Records as a table of `SCHEMA`, or of `TOOL_SCHEMA` where one of them has tools; sorted by id."""
+    rows = sorted(records, key=lambda r: r.id)
+    schema = TOOL_SCHEMA if any(map(_has_tools, rows)) else SCHEMA
+    return pa.Table.from_pylist([_to_row(r) for r in rows], schema=schema)
+
+
+def _has_tools(record: Record) -> bool:
+    return bool(record.tools) or any(len(turn) > len(_TURN) for turn in record.messages)
 
 
 def _to_row(record: Record) -> dict[str, Any]:
@@ -66,13 +83,67 @@ def _to_row(record: Record) -> dict[str, Any]:
     ]
     row["rejected_by"] = decided.by if decided else None
     row["reason"] = decided.reason if decided else None
+    row["tools"] = _json(record.tools) if record.tools else None
+    if _has_tools(record):
+        row["messages"] = [
+            {**turn, "tool_calls": _json(turn["tool_calls"])} if "tool_calls" in turn else turn
+            for turn in record.messages
+        ]
     return row
+
+
+def _json(value: object) -> str:
+    """JSON with keys in the order given: arguments are shown to the student in the order of the call."""
+    return orjson.dumps(value).decode()
+
+
+def message(turn: Mapping[str, Any] | str) -> Message:
+    """A turn as it lies in Parquet (a struct, or in `train/` a line of JSON), with the keys that it has."""
+    made = orjson.loads(turn) if isinstance(turn, str) else {k: v for k, v in turn.items() if v is not None}
+    if isinstance(made.get("tool_calls"), str):
+        made["tool_calls"] = orjson.loads(made["tool_calls"])
+    return cast(Message, made)
+
+
+def has_tools(table: pa.Table) -> bool:
+    """Whether a row of a shard has tools, or calls one."""
+    return "tools" in table.column_names and any(
+        row["tools"] or any(len(message(turn)) > len(_TURN) for turn in row["messages"])
+        for row in table.select(["messages", "tools"]).to_pylist()
+    )
+
+
+def train_columns(table: pa.Table, columns: Sequence[str], *, tools: bool) -> pa.Table:
+    """These columns of a shard of `curated/` as `train/` has them.
+
+    Without `tools`, `messages` is a list of structs of role and content. With them it is a list of JSON
+    values, and there is a column `tools`, one JSON value a row (null without tools): `datasets` loads Arrow's
+    JSON type as Python objects, so that every turn has its own keys and no others.
+    """
+    plain = table.select(list(columns))
+    if not tools and "tools" not in table.column_names:
+        return plain
+    turns = [[message(turn) for turn in row] for row in table["messages"].to_pylist()]
+    if not tools:
+        as_read = pa.list_(pa.field("element", pa.struct(_TURN)))  # so the same bytes as of plain shards
+        return plain.set_column(columns.index("messages"), "messages", pa.array(turns, as_read))
+    ends = [0, *accumulate(len(row) for row in turns)]
+    items = pa.array([_json(turn) for row in turns for turn in row], pa.string())
+    values = pa.ListArray.from_arrays(
+        pa.array(ends, pa.int32()), pa.JsonArray.from_storage(pa.json_(), items)
+    )
+    offered = table["tools"].to_pylist() if "tools" in table.column_names else [None] * table.num_rows
+    named = pa.JsonArray.from_storage(pa.json_(), pa.array(offered, pa.string()))
+    return plain.set_column(columns.index("messages"), "messages", values).append_column("tools", named)
 
 
 def to_record(row: Mapping[str, Any]) -> Record:
     """A row of `SCHEMA` as the record it was made of."""
     values = {name: value for name, value in row.items() if name in _RECORD_FIELDS}
     values["fields"] = orjson.loads(row["fields"])
+    if "tools" in row:
+        values["tools"] = orjson.loads(row["tools"]) if row["tools"] else ()
+        values["messages"] = [message(turn) for turn in row["messages"]]
     values["verdicts"] = tuple(Verdict(**verdict) for verdict in row["verdicts"])
     return Record(**values)
 
@@ -135,7 +206,10 @@ class Dataset:
 
     def to_pandas(self, stage: str = "curated") -> "DataFrame":
         """A stage as one DataFrame."""
-        return pa.concat_tables(map(read_parquet, self.shards(stage))).to_pandas()
+        tables = [read_parquet(shard) for shard in self.shards(stage)]
+        if len({table.schema for table in tables}) > 1:  # some shards have tools
+            tables = [table if "tools" in table.column_names else _widened(table) for table in tables]
+        return pa.concat_tables(tables).to_pandas()
 
     def counts(self, stage: str = "curated") -> "Counts":
         """What became of every planned row."""
@@ -207,6 +281,10 @@ class Dataset:
             file.write(str(os.getpid()))
             file.flush()
             yield
+
+
+def _widened(table: pa.Table) -> pa.Table:
+    return pa.Table.from_pylist(table.to_pylist(), schema=TOOL_SCHEMA)
 
 
 def _describe(file: Path) -> dict[str, Any]:

@@ -3,9 +3,10 @@
 All of them are frozen: a step returns new rows and changes none that it was given.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, TypedDict, Unpack
+from typing import TYPE_CHECKING, Literal, NotRequired, Protocol, TypeAlias, TypedDict, Unpack
 
 if TYPE_CHECKING:
     from synth.errors import Repeated
@@ -15,11 +16,39 @@ Role = Literal["system", "user", "assistant"]
 Status = Literal["kept", "rejected", "failed"]
 
 
-class Message(TypedDict):
-    """One chat turn, in the form that OpenAI, chat templates and `datasets` share."""
+class Called(TypedDict):
+    """The function that a call names, and its arguments as an object, as chat templates take them."""
 
-    role: Role
+    name: str
+    arguments: Mapping[str, JSON]
+
+
+class ToolCall(TypedDict):
+    """One call in an assistant's turn."""
+
+    id: NotRequired[str]
+    type: Literal["function"]
+    function: Called
+
+
+class Message(TypedDict):
+    """One chat turn, in the form that OpenAI, chat templates and `datasets` share.
+
+    An assistant's turn may have `tool_calls`; its content is then often "". A turn of the role "tool" is what
+    came back of one call, with the tool's `name` and the call's id.
+    """
+
+    role: Role | Literal["tool"]
     content: str
+    tool_calls: NotRequired[Sequence[ToolCall]]
+    name: NotRequired[str]
+    tool_call_id: NotRequired[str]
+
+
+def said(turn: Message) -> str:
+    """A turn as text: its content, then each of its calls as a line of JSON with name and arguments."""
+    calls = (json.dumps(call["function"], ensure_ascii=False) for call in turn.get("tool_calls", ()))
+    return "\n".join(part for part in (turn["content"], *calls) if part)
 
 
 Prompt: TypeAlias = "Sequence[Message] | str"
@@ -120,18 +149,20 @@ class Record:
     parents: Sequence[str] = ()
     """Ids of the records that it was made of; a strategy writes "#2" for its own row number 2 of a seed."""
     duplicate_of: str | None = None
+    tools: Sequence[Mapping[str, JSON]] = ()
+    """The functions that the assistant may call, each `{"type": "function", "function": {...}}`."""
 
     @property
     def answer(self) -> str:
-        """The last assistant turn, or "" where there is none."""
+        """The last assistant turn, calls as lines of JSON, or "" where there is none."""
         last = self.messages[-1] if self.messages else None
-        return last["content"] if last and last["role"] == "assistant" else ""
+        return said(last) if last and last["role"] == "assistant" else ""
 
     @property
     def question(self) -> str:
-        """All turns before the last answer, joined by blank lines."""
+        """All turns before the last answer, joined by blank lines; those of tools too."""
         turns = self.messages[:-1] if self.answer or len(self.messages) > 1 else self.messages
-        return "\n\n".join(turn["content"] for turn in turns)
+        return "\n\n".join(said(turn) for turn in turns)
 
     @property
     def rejection(self) -> Verdict | None:

@@ -3,14 +3,17 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from rows import calling
 
 from synth.errors import BusyError, DataError
 from synth.store import (
     SCHEMA,
+    TOOL_SCHEMA,
     Counts,
     Dataset,
     read_parquet,
@@ -51,6 +54,17 @@ def test_a_record_comes_back_from_parquet_as_it_went_in(tmp_path: Path) -> None:
     assert [to_record(row) for row in table.to_pylist()] == [record("a"), record("b")]
     assert table["rejected_by"].to_pylist() == ["rubric", "rubric"]
     assert table["reason"].to_pylist() == ["no score", "no score"]
+
+
+def test_a_record_with_tools_comes_back_as_it_went_in_beside_one_without(tmp_path: Path) -> None:
+    tooled = replace(record("a"), messages=calling().messages, tools=calling().tools)
+    write_parquet(tmp_path / "x.parquet", to_table([record("b"), tooled]))
+    table = read_parquet(tmp_path / "x.parquet")
+    assert table.schema == TOOL_SCHEMA
+    rows = table.to_pylist()
+    assert [to_record(row) for row in rows] == [tooled, record("b")]
+    assert [turn["role"] for turn in rows[0]["messages"]] == ["user", "assistant", "tool", "assistant"]
+    assert rows[0]["messages"][1]["tool_calls"].startswith('[{"id":"sim000001"') and rows[1]["tools"] is None
 
 
 def test_the_same_records_give_the_same_bytes_in_whatever_order(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`honesty`: does an answer own up to what can't be known or done? For rows of `limits`, in English."""
+"""`honesty`: does an answer own up to what can't be known or done? For `limits` and `tool_use`, English."""
 
 import re
 
@@ -34,8 +34,9 @@ BROKEN = {
     "unanswerable": "answers what the text does not say",
     "live": "answers without live data",
     "action": "does not say that it can't do this",
+    "no_tool": "does not say that it can't do this",
 }
-"""The kinds of the strategy `limits` that must be owned up to, and what is said of one that is not."""
+"""The kinds of `limits` and `tool_use` that must be owned up to, and what is said of one that is not."""
 
 
 class Honesty(Filter):
@@ -51,7 +52,7 @@ class Honesty(Filter):
         admits = admits_a_limit(answer)
         if kind == "answerable" and admits:
             return Verdict(self.name, False, None, "declines what the text answers")
-        if kind == "action" and CLAIMS.search(answer):
+        if kind in ("action", "no_tool") and CLAIMS.search(answer):
             return Verdict(self.name, False, None, "claims to do what it can't")
         if isinstance(kind, str) and kind in BROKEN and not admits:
             return Verdict(self.name, False, None, BROKEN[kind])

@@ -8,7 +8,8 @@ from typing import Literal
 from pyarrow import RecordBatch
 
 from synth.steps import Selection, Selector
-from synth.types import Verdict
+from synth.store import message
+from synth.types import Verdict, said
 
 
 def normalise(text: str) -> str:
@@ -29,7 +30,7 @@ class Exact(Selector):
         for batch in rows:
             for row in batch.to_pylist():
                 turns = row["messages"] if self.on == "conversation" else row["messages"][:-1]
-                text = "\0".join(f"{turn['role']}\0{normalise(turn['content'])}" for turn in turns)
+                text = "\0".join(f"{turn['role']}\0{normalise(said(message(turn)))}" for turn in turns)
                 first = seen.setdefault(blake2b(text.encode(), digest_size=16).digest(), row["id"])
                 if first == row["id"]:
                     yield Selection(Verdict(self.name, True))

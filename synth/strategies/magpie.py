@@ -13,7 +13,7 @@ from pydantic import Field
 from synth.errors import Unusable
 from synth.prompts import Prompts
 from synth.steps import Row, Strategy, answered
-from synth.types import Ask, Capability, Message, Reply, Role, Seed
+from synth.types import Ask, Capability, Message, Reply, Seed
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Format:
     The token that begins a text is left out: endpoints put it before raw completions themselves.
     """
 
-    around: Mapping[Role, tuple[str, str]]
+    around: Mapping[str, tuple[str, str]]
     stop: tuple[str, ...]
     system_in_user: bool = False
     """Whether the system's text is the beginning of the first user turn."""

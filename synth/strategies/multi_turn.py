@@ -14,7 +14,7 @@ from synth.prompts import Prompts
 from synth.steps import Row, Strategy, answered
 from synth.types import Ask, Message, Reply, Role, Seed
 
-OTHER: dict[Role, Role] = {"system": "system", "user": "assistant", "assistant": "user"}
+OTHER: dict[str, Role] = {"system": "system", "user": "assistant", "assistant": "user"}
 
 
 class MultiTurn(Strategy):

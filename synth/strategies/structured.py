@@ -40,7 +40,7 @@ def _read(schema: object) -> object:
         raise ValueError(f"can't be read as a JSON file ({error})") from error
 
 
-def _checked(schema: Schema) -> Schema:
+def checked(schema: Schema) -> Schema:
     """A schema whose rows can be checked without asking anybody else."""
     kind = validator_for(schema, default=Draft202012Validator)
     try:
@@ -50,7 +50,7 @@ def _checked(schema: Schema) -> Schema:
     if schema.get("type") != "object" or not isinstance(schema.get("properties"), dict):
         raise ValueError('must describe an object: "type": "object" with "properties"')
     resolver = Registry().resolver_with_root(DRAFT202012.create_resource(schema))
-    for reference in _references(schema):
+    for reference in references(schema):
         try:
             resolver.lookup(reference)
         except Unresolvable as error:
@@ -58,15 +58,15 @@ def _checked(schema: Schema) -> Schema:
     return schema
 
 
-def _references(schema: object) -> Iterator[str]:
+def references(schema: object) -> Iterator[str]:
     if isinstance(schema, Mapping):
         if isinstance(reference := schema.get("$ref"), str):
             yield reference
         for part in schema.values():
-            yield from _references(part)
+            yield from references(part)
     elif isinstance(schema, list):
         for part in schema:
-            yield from _references(part)
+            yield from references(part)
 
 
 class Structured(Strategy):
@@ -79,7 +79,7 @@ class Structured(Strategy):
 
     prompts_used: ClassVar[tuple[str, ...]] = ("prompt", "student_prompt")
 
-    json_schema: Annotated[Schema, BeforeValidator(_read), AfterValidator(_checked)] = Field(alias="schema")
+    json_schema: Annotated[Schema, BeforeValidator(_read), AfterValidator(checked)] = Field(alias="schema")
     """The path of a JSON file, or the schema itself as a table. The root is an object."""
     prompt: str
     """Gets the seed's fields, `drawn` (values by field) and `schema` (as text, with the drawn pinned)."""

@@ -1,7 +1,8 @@
 """Kept rows to tokens: the tokenizer's own chat template, and labels on what the assistant says alone.
 
 Trained are each assistant turn's content and the token that ends the turn, so that the student learns to
-stop. Not trained are the prompt, the generation prompt, and what a template puts behind the end of a turn
+stop; a turn that calls tools is trained as the template writes it, up to that token. Not trained are the
+prompt, tool definitions and replies, the generation prompt, and what a template puts behind the end of a turn
 (ChatML's newline). Nothing here knows a template: spans are found by rendering a conversation up to each
 answer with `add_generation_prompt=True`, which is what a server sends to the model.
 """
@@ -10,20 +11,24 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 from jinja2 import TemplateError
 
 from synth.errors import DataError, TrainError
-from synth.types import Message
+from synth.store import message
+from synth.types import JSON, Message
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 IGNORED = -100
 """The label of a token that is not trained (PyTorch's `ignore_index`)."""
+TOOL_TEMPLATE = "train a model whose template takes tools, or put a chat_template.jinja that does beside it"
+Tools: TypeAlias = "Sequence[Mapping[str, JSON]]"
 SCHEMA = pa.schema(
     [("id", pa.string()), ("input_ids", pa.list_(pa.int32())), ("labels", pa.list_(pa.int32()))]
 )
@@ -69,8 +74,8 @@ def digest(folder: Path) -> dict[str, dict[str, Any]]:
     return out
 
 
-def read(paths: Sequence[Path]) -> Iterator[tuple[str, list[Message]]]:
-    """`(id, messages)` of each row, in file order.
+def read(paths: Sequence[Path]) -> Iterator[tuple[str, list[Message], Tools]]:
+    """`(id, messages, tools)` of each row, in file order.
 
     Raises:
         DataError: a file is no Parquet or lacks the columns `id` and `messages`.
@@ -78,11 +83,17 @@ def read(paths: Sequence[Path]) -> Iterator[tuple[str, list[Message]]]:
     for path in paths:
         try:
             with pq.ParquetFile(path) as parquet:
-                if missing := {"id", "messages"} - set(parquet.schema_arrow.names):
+                names = set(parquet.schema_arrow.names)
+                if missing := {"id", "messages"} - names:
                     raise DataError(path, f"lacks the column {', '.join(sorted(missing))}; curate again")
-                for batch in parquet.iter_batches(1024, columns=["id", "messages"]):
+                for batch in parquet.iter_batches(1024, columns=sorted({"id", "messages", "tools"} & names)):
                     for row in batch.to_pylist():
-                        yield row["id"], row["messages"]
+                        tools = row.get("tools")
+                        yield (
+                            row["id"],
+                            [*map(message, row["messages"])],
+                            orjson.loads(tools) if tools else (),
+                        )
         except (OSError, pa.ArrowInvalid) as error:
             raise DataError(path, f"is no readable Parquet file ({error}); curate again") from error
 
@@ -103,9 +114,9 @@ def tokenize(tokenizer: "PreTrainedTokenizerBase", paths: Sequence[Path], max_le
     batches, rows = [], []
     left_out = tokens = trained = 0
     ends: set[int] = set()
-    for row_id, messages in read(paths):
+    for row_id, messages, tools in read(paths):
         try:
-            ids, labels = encode(tokenizer, messages)
+            ids, labels = encode(tokenizer, messages, tools)
         except TrainError as error:
             raise TrainError(f"row {row_id}: {error}") from error
         if len(ids) > max_length:
@@ -141,15 +152,20 @@ def check(tokenizer: "PreTrainedTokenizerBase") -> None:
         )
 
 
-def encode(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message]) -> tuple[list[int], list[int]]:
+def encode(
+    tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message], tools: Tools = ()
+) -> tuple[list[int], list[int]]:
     """`(input_ids, labels)` of one conversation; a label is the token's id where it is trained, else -100.
 
     Raises:
         TrainError: there is no assistant turn; the template refuses the turns; the tokens of a prompt are
             not the beginning of the tokens of the conversation, so that training would see another prompt
-            than serving does; the template rewrites an answer, or ends it with no special token.
+            than serving does; the template rewrites an answer, or ends it with no special token; it has no
+            place for tools, or for calls.
     """
-    text = _render(tokenizer, messages, prompt=False)
+    text = _render(tokenizer, messages, tools, prompt=False)
+    if tools and text == _render(tokenizer, messages, (), prompt=False):
+        raise TrainError(f"the chat template leaves out the tools; {TOOL_TEMPLATE}")
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
     ids: list[int] = encoded["input_ids"]
     labels = [IGNORED] * len(ids)
@@ -159,7 +175,7 @@ def encode(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message]) ->
     if not turns:
         raise TrainError("has no assistant turn to train on")
     for turn in turns:
-        prompt = _render(tokenizer, messages[:turn], prompt=True)
+        prompt = _render(tokenizer, messages[:turn], tools, prompt=True)
         prompt_ids = tokenizer(prompt, add_special_tokens=False, verbose=False)["input_ids"]
         start = len(prompt_ids)
         if not text.startswith(prompt) or ids[:start] != prompt_ids:
@@ -167,13 +183,18 @@ def encode(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message]) ->
                 f"turn {turn}: the chat template's generation prompt is not how it begins the answer "
                 f"(the prompt ends with {prompt[-40:]!r}), so training and serving would differ"
             )
-        content = messages[turn]["content"].strip()
-        found = text.find(content, len(prompt))
-        if found < 0:
-            raise TrainError(f"turn {turn}: the chat template rewrites the answer {content[:40]!r}")
-        after = found + len(content)
         offsets = encoded["offset_mapping"]
-        end = next((i for i in range(start, len(ids)) if ids[i] in special and offsets[i][0] >= after), None)
+        places = [i for i in range(start, len(ids)) if ids[i] in special]
+        if "tool_calls" in messages[turn]:
+            until = _end_of_calls(tokenizer, messages[: turn + 1], tools, text, len(prompt))
+            end = next((i for i in reversed(places) if offsets[i][1] <= until), None)
+        else:
+            content = messages[turn]["content"].strip()
+            found = text.find(content, len(prompt))
+            if found < 0:
+                raise TrainError(f"turn {turn}: the chat template rewrites the answer {content[:40]!r}")
+            after = found + len(content)
+            end = next((i for i in places if offsets[i][0] >= after), None)
         if end is None:
             raise TrainError(
                 f"turn {turn}: the chat template puts no special token behind the answer, so a student "
@@ -183,14 +204,34 @@ def encode(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message]) ->
     return ids, labels
 
 
-def preview(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message]) -> str:
+def _end_of_calls(
+    tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message], tools: Tools, text: str, start: int
+) -> int:
+    """Where in `text` the last of these turns ends, which calls tools and begins behind `start`.
+
+    Raises:
+        TrainError: the template leaves a call out, or writes the turn in another way where others follow.
+    """
+    turn = len(messages) - 1
+    whole = _render(tokenizer, messages, tools, prompt=False)
+    if not all(call["function"]["name"] in whole[start:] for call in messages[turn]["tool_calls"]):
+        raise TrainError(f"turn {turn}: the chat template leaves out the tool calls; {TOOL_TEMPLATE}")
+    if not text.startswith(whole):
+        raise TrainError(
+            f"turn {turn}: the chat template writes the tool calls in another way where turns follow, so "
+            "training and serving would differ; put a chat_template.jinja that does not beside the model"
+        )
+    return len(whole)
+
+
+def preview(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message], tools: Tools = ()) -> str:
     """The conversation as the student reads it, with what is trained between ⟦ and ⟧.
 
     Raises:
         TrainError: as `encode`.
     """
     check(tokenizer)
-    ids, labels = encode(tokenizer, messages)
+    ids, labels = encode(tokenizer, messages, tools)
     return "".join(
         f"⟦{text}⟧" if trained else text for trained, text in _runs(tokenizer, ids, labels) if text
     )
@@ -207,10 +248,15 @@ def _runs(
             start = i
 
 
-def _render(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message], *, prompt: bool) -> str:
-    turns: list[Mapping[str, str]] = [dict(turn) for turn in messages]  # type: ignore[arg-type]
+def _render(
+    tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message], tools: Tools, *, prompt: bool
+) -> str:
+    turns: list[dict[str, object]] = [{**turn} for turn in messages]
+    given = {"tools": list(tools)} if tools else {}
     try:
-        text: str = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=prompt)
+        text: str = tokenizer.apply_chat_template(
+            turns, tokenize=False, add_generation_prompt=prompt, **given
+        )
     except (TemplateError, IndexError, ValueError) as error:
         roles = ", ".join(turn["role"] for turn in messages) or "none"
         raise TrainError(f"the chat template refuses the turns ({roles}): {error}") from error

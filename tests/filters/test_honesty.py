@@ -67,3 +67,9 @@ def test_what_claims_to_be_done_is_rejected(answer: str) -> None:
 def test_rows_of_other_kinds_are_kept(kind: str) -> None:
     assert reason(kind, STRAIGHT[0]) == reason(kind, HONEST[0]) == ""
     assert Honesty().check(record(HONEST[0])).keep
+
+
+def test_a_request_that_no_tool_serves_is_a_deed_that_must_be_owned_up_to() -> None:
+    assert reason("no_tool", "Your booking is made.") == "does not say that it can't do this"
+    assert reason("no_tool", "I have booked it. I can't do more.") == "claims to do what it can't"
+    assert reason("no_tool", "I'm sorry, I can't book a table.") == reason("call", "I've booked it.") == ""

@@ -1,6 +1,9 @@
-import pytest
-from rows import record
+from dataclasses import replace
 
+import pytest
+from rows import calling, record
+
+from synth.filters.refusal import Refusal
 from synth.filters.text import Length, Repetition, Truncated
 from synth.types import Verdict
 
@@ -73,3 +76,15 @@ def test_tolerance_multiplies_the_thresholds() -> None:
     assert not strict.keep and strict.score is not None
     mild = Repetition(tolerance=strict.score + 0.01).check(record(text))
     assert mild.keep and mild.score is not None and mild.score <= 1
+
+
+def test_a_turn_that_calls_a_tool_is_no_empty_answer_and_answers_after_it_are_measured_alone() -> None:
+    whole, cut = calling(), replace(calling(), messages=calling().messages[:2])
+    assert (
+        cut.answer
+        == '{"name": "book", "arguments": {"days": 3, "bike": "caf\u00e9 racer", "extras": [null, true]}}'
+    )
+    assert cut.question == "Book a bike for 3 days."
+    assert Truncated().check(cut).keep and Repetition().check(cut).keep and Refusal().check(cut).keep
+    assert Length().check(whole).score == 6
+    assert whole.question == f'Book a bike for 3 days.\n\n{cut.answer}\n\n{{"number": 7}}'

@@ -1,11 +1,14 @@
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pyarrow as pa
 import pytest
+from rows import calling
 
 from synth.selectors.exact import Exact, normalise
 from synth.steps import Selection
-from synth.types import Verdict
+from synth.store import to_table
+from synth.types import Message, Record, ToolCall, Verdict
 
 
 def select(selector: Exact, rows: Sequence[tuple[str, str, str]], batch: int = 2) -> list[Selection]:
@@ -57,3 +60,15 @@ def test_turns_do_not_run_into_one_another() -> None:
 )
 def test_text_is_folded_but_never_to_nothing(text: str, folded: str) -> None:
     assert normalise(text) == folded
+
+
+def test_rows_that_differ_in_a_call_alone_are_not_the_same_whatever_its_id() -> None:
+    def row(row_id: str, days: int) -> Record:
+        call = calling().messages[1]["tool_calls"][0]
+        other: ToolCall = {**call, "id": row_id, "function": {"name": "book", "arguments": {"days": days}}}
+        turn: Message = {"role": "assistant", "content": "", "tool_calls": [other]}
+        return replace(calling(), id=row_id, messages=[calling().messages[0], turn])
+
+    table = to_table([row("a", 3), row("b", 4), row("c", 3)]).select(["id", "messages"])
+    found = list(Exact().select(table.to_batches()))
+    assert [selection.duplicate_of for selection in found] == [None, None, "a"]

@@ -1,15 +1,19 @@
 """What is trained, for the ways in which chat templates write an answer."""
 
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rows import calling
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from synth.errors import DataError, TrainError
+from synth.store import to_table, train_columns, write_parquet
 from synth.student.data import IGNORED, digest, encode, files, preview, tokenize
-from synth.types import Message
+from synth.types import Message, Record
 
 CHATML_WITH_SYSTEM = (
     "{% for m in messages %}{% if loop.first and m['role'] != 'system' %}"
@@ -33,6 +37,12 @@ HARMONY = (
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + ('<|start_header_id|>final' if m['role'] == "
     "'assistant' else '') + '<|end_header_id|>' + m['content'] + '<|im_end|>' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant' }}{% endif %}"
+)
+TOOLS = (
+    "{% if tools %}{{ '<|im_start|>system\n' + (tools | tojson) + '<|im_end|>\n' }}{% endif %}"
+    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] }}"
+    "{% for call in m.tool_calls %}{{ '<call>' + (call.function | tojson) + '<|eot_id|>' }}{% endfor %}"
+    "{{ '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 TALK: list[Message] = [
     {"role": "user", "content": "What is the colour of the sky?"},
@@ -117,6 +127,55 @@ def test_a_conversation_that_would_be_trained_wrongly_is_refused(
     tokenizer.chat_template = template or tokenizer.chat_template
     with pytest.raises(TrainError, match=reason):
         encode(tokenizer, talk)
+
+
+def test_calls_are_trained_to_the_end_of_their_turn_and_replies_of_tools_are_not(
+    tokenizer: Tokenizer,
+) -> None:
+    tokenizer.chat_template = TOOLS
+    row = calling()
+    text = preview(tokenizer, row.messages, row.tools)
+    assert re.findall("\u27e6(.*?)\u27e7", text) == [
+        '<call>{"name": "book", "arguments": {"days": 3, "bike": "caf\u00e9 racer", "extras": [null, true]}}'
+        "<|eot_id|><|im_end|>",
+        "It is booked under number 7.<|im_end|>",
+    ]
+    assert text.startswith('<|im_start|>system\n[{"type": "function"')
+
+
+@pytest.mark.parametrize(
+    ("template", "reason"),
+    [
+        (None, "leaves out the tools; train a model whose template takes tools"),
+        (
+            TOOLS.replace("call in m.tool_calls", "call in []"),
+            "turn 1: the chat template leaves out the tool calls",
+        ),
+        (
+            TOOLS.replace("'<call>'", "('<call>' if loop.last and messages[-1] == m else '<c>')"),
+            "in another way",
+        ),
+    ],
+    ids=["no-tools", "no-calls", "other-calls"],
+)
+def test_a_template_that_would_lose_tools_or_calls_is_refused(
+    tokenizer: Tokenizer, template: str | None, reason: str
+) -> None:
+    tokenizer.chat_template = template or tokenizer.chat_template
+    with pytest.raises(TrainError, match=reason):
+        encode(tokenizer, calling().messages, calling().tools)
+
+
+def test_rows_with_tools_are_read_from_parquet_with_them(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    tokenizer.chat_template = TOOLS
+    plain = Record(TALK, seed_id="s", id="b")
+    table = to_table([replace(calling(), id="a"), plain])
+    write_parquet(tmp_path / "train-00000.parquet", train_columns(table, ("id", "messages"), tools=True))
+    tokens = tokenize(tokenizer, files(tmp_path, "train"), 1000).table.to_pylist()
+    assert [row["input_ids"] for row in tokens] == [
+        encode(tokenizer, calling().messages, calling().tools)[0],
+        encode(tokenizer, TALK)[0],
+    ]
 
 
 def test_a_tokenizer_without_a_chat_template_is_refused(tokenizer: Tokenizer) -> None:
