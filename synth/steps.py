@@ -121,6 +121,13 @@ def answered(
     )
 
 
+def must_be_new(ask: Ask, question: str) -> None:
+    """Raise `Repeated` where a question is too near an earlier one. Call it before the question is answered."""
+    [repeated] = ask.repeats([question])
+    if repeated is not None:
+        raise repeated
+
+
 class Filter(Step, ABC):
     """A free check of one record by code."""
 

@@ -1,6 +1,5 @@
 """The strategy that is measured: a question is asked for, then its answer; the record is the pair."""
 
-from dataclasses import replace
 from typing import ClassVar
 
 from synth.prompts import Prompts
@@ -35,12 +34,5 @@ class TwoStep(Strategy):
         sampling: Sampling = {"json_schema": SCHEMA} if self.structured else {}
         reply = await ask(prompts.render(self.answer, {**seed.fields, "asked": asked.text}), **sampling)
         turns: list[Message] = [{"role": "user", "content": asked.text}]
-        row = answered(turns, reply, prompt=prompts.file(self.question).version, seed=seed)
-        return [
-            replace(
-                row,
-                replies=(asked.key, reply.key),
-                prompt_tokens=asked.prompt_tokens + reply.prompt_tokens,
-                completion_tokens=asked.completion_tokens + reply.completion_tokens,
-            )
-        ]
+        version = prompts.file(self.question).version
+        return [answered(turns, reply, prompt=version, seed=seed, replies=[asked, reply])]

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from synth.errors import Unusable
 from synth.prompts import Prompts
-from synth.steps import Row, Strategy, answered
+from synth.steps import Row, Strategy, answered, must_be_new
 from synth.types import Ask, Capability, Message, Reply, Seed
 
 SCORE = re.compile(r"score\s*[:=]\s*\**\s*(\d+(?:\.\d+)?)\b", re.IGNORECASE)
@@ -77,6 +77,7 @@ class Backtranslate(Strategy):
         instruction = reply.text.strip()
         if reply.cut or not instruction:
             raise Unusable("instruction was cut" if reply.cut else "no instruction in the reply")
+        must_be_new(ask, instruction)
         material = {"instruction": instruction, "text": text, "guided": self.guided}
         turns = prompts.render(self.score_prompt, material)
         grades = await asyncio.gather(*(self._grade(turns, number, ask) for number in range(self.scores)))
@@ -85,9 +86,9 @@ class Backtranslate(Strategy):
             raise Unusable(f"score below {self.min_score:g}")
         question: Message = {"role": "user", "content": instruction}
         whole = replace(reply, text=text)  # the answer is the text, not the reply
-        record = answered([question], whole, prompt=prompts.file(self.prompt).version, seed=seed)
-        keys = (reply.key, *(grade.key for grade in grades))
-        return [replace(record, fields={**seed.fields, "score": score}, replies=keys)]
+        version = prompts.file(self.prompt).version
+        record = answered([question], whole, prompt=version, seed=seed, replies=[reply, *grades])
+        return [replace(record, fields={**seed.fields, "score": score})]
 
     async def _grade(self, turns: list[Message], number: int, ask: Ask) -> Reply:
         if self.guided:

@@ -133,7 +133,7 @@ class EvolInstruct(Strategy):
         """The row of one round, or `Unusable` with the rule that eliminates it."""
         turns = prompts.render(prompt, {"instruction": before})
         evolved = await ask(turns, temperature=self.temperature, top_p=self.top_p)
-        after, keys = evolved.text.strip(), [evolved.key]
+        after, replies = evolved.text.strip(), [evolved]
         asked = "\n".join(turn["content"] for turn in turns)
         reason = "evolved instruction was cut" if evolved.cut else no_instruction(before, after, asked)
         if reason:
@@ -146,13 +146,13 @@ class EvolInstruct(Strategy):
                 raise Unusable("no verdict in the comparison")
             if verdict[0].lower() == "equal":
                 raise Unusable("evolved instruction says no more than the one before")
-            keys.append(compared.key)
+            replies.append(compared)
         reply = await ask(prompts.render(self.answer_prompt, {"instruction": after}))
         if reason := no_answer(reply.text):
             raise Unusable(reason)
         question: Message = {"role": "user", "content": after}
-        record = answered([question], reply, prompt=prompts.file(prompt).version, seed=seed)
-        return replace(record, replies=(*keys, reply.key))
+        version = prompts.file(prompt).version
+        return answered([question], reply, prompt=version, seed=seed, replies=[*replies, reply])
 
 
 def no_instruction(before: str, after: str, prompt: str) -> str:

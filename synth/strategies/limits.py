@@ -121,8 +121,10 @@ class _Maker:
         except (RequestFailed, Unusable) as failed:
             return [failed] * (each * count)
         making: list[Awaitable[Record]] = []
-        for question in questions:
-            if kind == ANSWERABLE:
+        for question, repeated in zip(questions, self.ask.repeats(questions), strict=True):
+            if repeated is not None:
+                making += [_refused(repeated)] * each
+            elif kind == ANSWERABLE:
                 making += [self._answered(question), self._near_miss(question)]
             else:
                 making.append(self._honest(kind, question))
@@ -169,6 +171,10 @@ class _Maker:
         version = self.prompts.file(self.step.prompt).version
         record = answered(turns, reply, prompt=version, seed=self.seed)
         return replace(record, fields={**fields, "kind": kind, **more})
+
+
+async def _refused(why: Unusable) -> Record:
+    raise why
 
 
 async def _row(making: Awaitable[Record]) -> Row:

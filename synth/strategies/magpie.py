@@ -5,14 +5,14 @@ speaks goes on with a user's words. They are the instruction, drawn at temperatu
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from synth.errors import Unusable
 from synth.prompts import Prompts
-from synth.steps import Row, Strategy, answered
+from synth.steps import Row, Strategy, answered, must_be_new
 from synth.types import Ask, Capability, Message, Reply, Seed
 
 
@@ -113,6 +113,8 @@ class Magpie(Strategy):
             )
             if reason := unsuited(drawn, self.min_words):
                 raise Unusable(reason)
+            if not dialogue:
+                must_be_new(ask, drawn.text.strip())
             dialogue = [*dialogue, {"role": "user", "content": drawn.text.strip()}]
             answer = await ask(dialogue, temperature=self.answer_temperature)
             if not answer.text.strip():
@@ -120,15 +122,7 @@ class Magpie(Strategy):
             dialogue = [*dialogue, {"role": "assistant", "content": answer.text.strip()}]
             replies += (drawn, answer)
         version = prompts.file(self.system).version if self.system else ""
-        row = answered(dialogue[:-1], replies[-1], prompt=version, seed=seed)
-        return [
-            replace(
-                row,
-                replies=tuple(reply.key for reply in replies),
-                prompt_tokens=sum(reply.prompt_tokens for reply in replies),
-                completion_tokens=sum(reply.completion_tokens for reply in replies),
-            )
-        ]
+        return [answered(dialogue[:-1], replies[-1], prompt=version, seed=seed, replies=replies)]
 
 
 def pre_query(form: Format, turns: Sequence[Message]) -> str:

@@ -4,14 +4,13 @@ Two roles, after UltraChat (Ding et al. 2023, arXiv 2305.14233): each sees the d
 neither the other's system prompt. The user has a persona and a goal, which the assistant is not told.
 """
 
-from dataclasses import replace
 from typing import ClassVar
 
 from pydantic import Field
 
 from synth.errors import Unusable
 from synth.prompts import Prompts
-from synth.steps import Row, Strategy, answered
+from synth.steps import Row, Strategy, answered, must_be_new
 from synth.types import Ask, Message, Reply, Role, Seed
 
 OTHER: dict[str, Role] = {"system": "system", "user": "assistant", "assistant": "user"}
@@ -59,7 +58,10 @@ class MultiTurn(Strategy):
             replies.append(said)
             if self.done in said.text:
                 break
-            dialogue = [*dialogue, {"role": "user", "content": _text(said, "user")}]
+            text = _text(said, "user")
+            if not dialogue:
+                must_be_new(ask, text)
+            dialogue = [*dialogue, {"role": "user", "content": text}]
             answer = await ask([*assistant, *dialogue])
             dialogue = [*dialogue, {"role": "assistant", "content": _text(answer, "assistant")}]
             replies.append(answer)
@@ -68,15 +70,8 @@ class MultiTurn(Strategy):
         if answer is None:
             raise Unusable("the user was done before the first answer")
         stored = [*assistant, *dialogue] if self.keep_system else dialogue
-        row = answered(stored[:-1], answer, prompt=prompts.file(self.user_prompt).version, seed=seed)
-        return [
-            replace(
-                row,
-                replies=tuple(reply.key for reply in replies),
-                prompt_tokens=sum(reply.prompt_tokens for reply in replies),
-                completion_tokens=sum(reply.completion_tokens for reply in replies),
-            )
-        ]
+        version = prompts.file(self.user_prompt).version
+        return [answered(stored[:-1], answer, prompt=version, seed=seed, replies=replies)]
 
 
 def swapped(dialogue: list[Message]) -> list[Message]:

@@ -14,7 +14,7 @@ from pydantic import Field, field_validator
 from synth.constraints import constraints_of
 from synth.errors import Unusable
 from synth.prompts import Prompts
-from synth.steps import Row, Strategy, answered
+from synth.steps import Row, Strategy, answered, must_be_new
 from synth.types import JSON, Ask, Reply, Seed
 
 Constraint: TypeAlias = Mapping[str, JSON]
@@ -124,19 +124,13 @@ class Persona(Strategy):
         fields: dict[str, JSON] = {**seed.fields, "persona": persona}
         replies.append(await ask(prompts.render(self.prompt, fields)))
         task = _whole(replies[-1], "task")
+        must_be_new(ask, task)
         asked = self._constraints(seed)
         turns = prompts.render(self.answer_prompt, {"instruction": task, "constraints": asked})
         replies.append(await ask(turns))
-        row = answered(turns, replies[-1], prompt=prompts.file(self.prompt).version, seed=seed)
-        return [
-            replace(
-                row,
-                fields={**fields, "constraints": asked} if asked else fields,
-                replies=tuple(reply.key for reply in replies),
-                prompt_tokens=sum(reply.prompt_tokens for reply in replies),
-                completion_tokens=sum(reply.completion_tokens for reply in replies),
-            )
-        ]
+        version = prompts.file(self.prompt).version
+        row = answered(turns, replies[-1], prompt=version, seed=seed, replies=replies)
+        return [replace(row, fields={**fields, "constraints": asked} if asked else fields)]
 
     def _constraints(self, seed: Seed) -> list[Constraint]:
         """The seed's own constraints and, after them, those that are drawn."""

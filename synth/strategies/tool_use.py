@@ -17,7 +17,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from synth.errors import RequestFailed, Unusable
 from synth.prompts import Prompts
-from synth.steps import Row, Strategy, answered
+from synth.steps import Row, Strategy, answered, must_be_new
 from synth.strategies.draws import Weight
 from synth.strategies.structured import parsed
 from synth.strategies.tools import (
@@ -124,6 +124,11 @@ class ToolUse(Strategy):
         """Guided decoding by a schema."""
         return frozenset({"json_schema"})
 
+    @property
+    def adds(self) -> frozenset[str]:
+        """What was asked for."""
+        return frozenset({"request", "kind", "calls"})
+
     def given(self, fields: frozenset[str]) -> dict[str, frozenset[str]]:
         """What each prompt file is told."""
         return {
@@ -203,6 +208,7 @@ class _Maker:
         request = _whole(reply, "request")
         if not all(mentions(request, value) for call in calls for value in values_of(call["arguments"])):
             raise Unusable("the request leaves out an argument that it was to have")
+        must_be_new(self.ask, request)
         return request
 
     async def _question(self, request: str, withheld: str) -> Reply:
@@ -273,14 +279,9 @@ class _Maker:
         more: dict[str, JSON] = {"withheld": self.plan.withheld} if self.plan.withheld else {}
         if turns:
             more["simulated"] = True
-        return replace(
-            answered([*begin, *turns], last, prompt=version, seed=self.seed),
-            fields={**seen, "kind": self.plan.kind, "calls": cast(JSON, list(calls)), **more},
-            tools=self.plan.offered,
-            replies=tuple(reply.key for reply in self.replies),
-            prompt_tokens=sum(reply.prompt_tokens for reply in self.replies),
-            completion_tokens=sum(reply.completion_tokens for reply in self.replies),
-        )
+        row = answered([*begin, *turns], last, prompt=version, seed=self.seed, replies=self.replies)
+        fields = {**seen, "kind": self.plan.kind, "calls": cast(JSON, list(calls)), **more}
+        return replace(row, fields=fields, tools=self.plan.offered)
 
 
 def _whole(reply: Reply, what: str) -> str:
