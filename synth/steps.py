@@ -122,7 +122,7 @@ def answered(
 
 
 def must_be_new(ask: Ask, question: str) -> None:
-    """Raise `Repeated` where a question is too near an earlier one. Call it before the question is answered."""
+    """Raise `Repeated` where a question is too near an earlier one. Call it before the question is asked."""
     [repeated] = ask.repeats([question])
     if repeated is not None:
         raise repeated
