@@ -14,6 +14,7 @@ ROOT = Path(__file__).parent.parent
 STEPS = {"strategies", "filters", "selectors", "student", "evaluators"}
 BASE = {"types", "errors"}
 READ = BASE | {"steps", "recipe", "prompts", "store", "seeds", "chunks", "constraints", "guard"}
+READ |= {"sandbox", "schemas", "answers"}
 TOP = {
     "account",
     "check",
@@ -34,6 +35,10 @@ MAY: dict[str, set[str]] = {
     "types": set(),
     "guard": set(),
     "chunks": set(),
+    "jail": set(),
+    "answers": set(),
+    "sandbox": BASE,
+    "schemas": BASE,
     "errors": set(),
     "steps": BASE,
     **dict.fromkeys(("recipe", "prompts", "store", "seeds", "constraints"), READ),
