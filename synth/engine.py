@@ -6,8 +6,11 @@ come out, and in which order they are stored, never depends on which came first.
 """
 
 import asyncio
+import functools
 import hashlib
+import os
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import count, groupby
 from pathlib import Path
@@ -274,7 +277,7 @@ async def judged(record: Record, steps: Steps) -> Record:
     """The record with the verdicts of all filters, then judges, up to the first rejection."""
     verdicts: list[Verdict] = []
     for check in steps.filters:
-        verdicts.append(_signed(check.check(record), check.name))
+        verdicts.append(_signed(await _checked(check, record), check.name))
         if not verdicts[-1].keep:
             return replace(record, verdicts=tuple(verdicts), status="rejected")
     for judge in steps.judges:
@@ -289,6 +292,18 @@ async def judged(record: Record, steps: Steps) -> Record:
         if not verdict.keep:
             return replace(record, verdicts=tuple(verdicts), status="rejected")
     return replace(record, verdicts=tuple(verdicts), status="kept")
+
+
+async def _checked(check: Filter, record: Record) -> Verdict:
+    if not check.blocking:
+        return check.check(record)
+    return await asyncio.get_running_loop().run_in_executor(_threads(), check.check, record)
+
+
+@functools.cache
+def _threads() -> ThreadPoolExecutor:
+    """Where blocking filters run: one thread a core, apart from those that write files."""
+    return ThreadPoolExecutor(os.cpu_count(), "filter")
 
 
 def _signed(verdict: Verdict, name: str) -> Verdict:

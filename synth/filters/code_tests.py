@@ -1,0 +1,101 @@
+"""`code_tests`: does the code of an answer pass its tests? HumanEval's check (Chen et al. 2021, 2107.03374)."""
+
+import ast
+import textwrap
+from typing import ClassVar
+
+from pydantic import Field
+
+from synth import sandbox
+from synth.answers import python_of
+from synth.errors import DataError, SynthError
+from synth.steps import Filter
+from synth.types import Record, Verdict
+
+
+class CodeTests(Filter):
+    """Rejects an answer whose Python fails the tests, in a sandbox; see `synth.sandbox` for what it stops.
+
+    The code is that of the answer's Python blocks, else of its unnamed ones, else the answer. It has Python's
+    own library. Tests are statements that run after it (asserts, calls); where they only define HumanEval's
+    `check(candidate)`, it is called with the function named by the record's field `entry_point`.
+    """
+
+    blocking: ClassVar[bool] = True
+
+    field: str = "tests"
+    """The record's field with the tests: a text, or a list of them as MBPP has."""
+    prefix: str | None = None
+    """A field with code that the answer goes on from, or writes anew: a function's head, as in HumanEval."""
+    seconds: int = Field(default=5, gt=0)
+    """Of the processor, for code and tests together; by the clock three times as much."""
+    memory: int = Field(default=512, ge=64)
+    """MiB."""
+
+    def missing(self, fields: frozenset[str]) -> str:
+        """What this machine lacks to run code safely."""
+        try:
+            sandbox.proven()
+        except SynthError as error:
+            return f"can't run code: {error}"
+        return ""
+
+    def check(self, record: Record) -> Verdict:
+        """Keep where code and tests run to their end; no score.
+
+        Raises:
+            DataError: the record lacks its tests or its prefix.
+            SynthError: this machine can't run code safely.
+        """
+        tests = _called(_text(record, self.field), record.fields.get("entry_point"))
+        if tests is None:
+            return Verdict(self.name, False, None, "the tests test nothing")
+        code = python_of(record.answer)
+        if not code.strip():
+            return Verdict(self.name, False, None, "no code")
+        if self.prefix is not None:
+            code = _continued(_text(record, self.prefix), code)
+        limits = sandbox.Limits(cpu=self.seconds, wall=3.0 * self.seconds, memory=self.memory << 20)
+        outcome = sandbox.run(f"{code}\n\n{tests}\n", limits)
+        return Verdict(self.name, outcome.passed, None, outcome.reason)
+
+
+def _text(record: Record, field: str) -> str:
+    value = record.fields.get(field)
+    lines = [value] if isinstance(value, str) else value
+    if not isinstance(lines, list | tuple) or not all(isinstance(line, str) for line in lines) or not lines:
+        mend = f'code_tests needs a text in the field "{field}", but it is {value!r}; mend it'
+        raise DataError(f"seed {record.seed_id}", mend)
+    return "\n".join(map(str, lines))
+
+
+def _called(tests: str, entry_point: object) -> str | None:
+    """Tests that test something: with HumanEval's `check` called, or None where they would call nothing."""
+    tree = _parsed(tests)
+    if tree is None:
+        return None
+    if any(not isinstance(part, _DEFINES) for part in tree.body):
+        return tests
+    checks = any(isinstance(part, ast.FunctionDef) and part.name == "check" for part in tree.body)
+    return f"{tests}\ncheck({entry_point})" if checks and isinstance(entry_point, str) else None
+
+
+_DEFINES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom, ast.Assign)
+
+
+def _continued(prefix: str, code: str) -> str:
+    """The prefix with the code that goes on from it: a whole function, or a body, whose indentation is mended."""
+    tree = _parsed(code)
+    if tree is not None and any(isinstance(part, ast.FunctionDef | ast.ClassDef) for part in tree.body):
+        return f"{prefix}\n\n{code}"
+    for body in (code, f"    {code.lstrip()}", textwrap.indent(code, "    ")):
+        if _parsed(f"{prefix.rstrip()}\n{body}") is not None:
+            return f"{prefix.rstrip()}\n{body}"
+    return f"{prefix}\n{code}"
+
+
+def _parsed(code: str) -> ast.Module | None:
+    try:
+        return ast.parse(code)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
