@@ -56,9 +56,8 @@ def last_number(answer: str) -> Fraction | None:
     Of a marked calculation it is the number after the last "=", of other marked text the first one.
     """
     mark = said(answer)
-    if mark is None:
-        return (numbers(answer) or [None])[-1]
-    return (numbers(mark.rpartition("=")[2]) or [None])[0]
+    found = numbers(answer if mark is None else mark.rpartition("=")[2])
+    return found[-1 if mark is None else 0] if found else None
 
 
 def same_answer(answer: str, reference: str) -> bool:

@@ -76,10 +76,8 @@ def _opening(text: str, labels: Sequence[str]) -> str | None:
         if found := re.match(rf"{re.escape(_fold(label))}[\"'}}\]]*{EDGE}", text, re.IGNORECASE):
             letters = ["[a-z]"] if len(label) == 1 else []
             others = "|".join([*map(re.escape, map(_fold, labels)), *letters])
-            second = re.match(
-                rf"\W*(?:(?:or|and)\s+)?\W*(?:{others}){EDGE}", text[found.end() :], re.IGNORECASE
-            )
-            return None if second else label
+            second = rf"\W*(?:(?:or|and)\s+)?\W*(?:{others}){EDGE}"
+            return None if re.match(second, text[found.end() :], re.IGNORECASE) else label
     return None
 
 

@@ -1,6 +1,7 @@
-"""`code_tests`: does the code of an answer pass its tests? HumanEval's check (Chen et al. 2021, 2107.03374)."""
+"""`code_tests`: does an answer's code pass its tests? As HumanEval checks (Chen et al. 2021, 2107.03374)."""
 
 import ast
+import re
 import textwrap
 from typing import ClassVar
 
@@ -11,6 +12,11 @@ from synth.answers import python_of
 from synth.errors import DataError, SynthError
 from synth.steps import Filter
 from synth.types import Record, Verdict
+
+DEFINES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom)
+DEFINES += (ast.Assign, ast.AnnAssign, ast.Pass)
+WHOLE = re.compile(r"^(?:async def|def|class|import|from) ", re.MULTILINE)
+"""What makes code stand by itself, and not go on from a function's head."""
 
 
 class CodeTests(Filter):
@@ -71,31 +77,38 @@ def _text(record: Record, field: str) -> str:
 
 def _called(tests: str, entry_point: object) -> str | None:
     """Tests that test something: with HumanEval's `check` called, or None where they would call nothing."""
-    tree = _parsed(tests)
-    if tree is None:
+    try:
+        parts = ast.parse(tests).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
-    if any(not isinstance(part, _DEFINES) for part in tree.body):
+    if any(map(_does_something, parts)):
         return tests
-    checks = any(isinstance(part, ast.FunctionDef) and part.name == "check" for part in tree.body)
+    checks = any(isinstance(part, ast.FunctionDef) and part.name == "check" for part in parts)
     return f"{tests}\ncheck({entry_point})" if checks and isinstance(entry_point, str) else None
 
 
-_DEFINES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom, ast.Assign)
+def _does_something(part: ast.stmt) -> bool:
+    """Whether a statement runs a test: no definition, no constant, nothing for a program that is started."""
+    if isinstance(part, ast.If):
+        return not any(isinstance(node, ast.Name) and node.id == "__name__" for node in ast.walk(part.test))
+    return not (
+        isinstance(part, DEFINES) or (isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant))
+    )
 
 
 def _continued(prefix: str, code: str) -> str:
-    """The prefix with the code that goes on from it: a whole function, or a body, whose indentation is mended."""
-    tree = _parsed(code)
-    if tree is not None and any(isinstance(part, ast.FunctionDef | ast.ClassDef) for part in tree.body):
+    """The prefix and what goes on from it: a whole function, or a body, whose indentation is mended."""
+    if WHOLE.search(code):
         return f"{prefix}\n\n{code}"
-    for body in (code, f"    {code.lstrip()}", textwrap.indent(code, "    ")):
-        if _parsed(f"{prefix.rstrip()}\n{body}") is not None:
-            return f"{prefix.rstrip()}\n{body}"
-    return f"{prefix}\n{code}"
+    first, _, rest = code.lstrip("\n").rstrip().partition("\n")
+    lines = [line for line in rest.split("\n") if line.strip()]
+    body = first if first[:1].isspace() else f"    {first}"
+    if not first[:1].isspace() and any(not line[0].isspace() for line in lines):
+        rest = textwrap.indent(rest, "    ")  # the body stands at the margin
+    elif first.rstrip().endswith(":") and lines and _indent(lines[0]) <= _indent(body):
+        rest = textwrap.indent(rest, "    ")
+    return f"{prefix.rstrip()}\n{body}\n{rest}"
 
 
-def _parsed(code: str) -> ast.Module | None:
-    try:
-        return ast.parse(code)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())

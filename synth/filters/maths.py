@@ -1,4 +1,4 @@
-"""`maths`: is the number that an answer comes to the right one? GSM8K's check (Cobbe et al. 2021, 2110.14168)."""
+"""`maths`: does an answer come to the right number? As GSM8K checks (Cobbe et al. 2021, 2110.14168)."""
 
 from synth.answers import last_number, number, reference_of
 from synth.errors import DataError
