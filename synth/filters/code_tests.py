@@ -13,10 +13,11 @@ from synth.errors import DataError, SynthError
 from synth.steps import Filter
 from synth.types import Record, Verdict
 
-DEFINES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom)
-DEFINES += (ast.Assign, ast.AnnAssign, ast.Pass)
-WHOLE = re.compile(r"^(?:async def|def|class|import|from) ", re.MULTILINE)
-"""What makes code stand by itself, and not go on from a function's head."""
+DEFINES = (
+    *(ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom),
+    *(ast.Assign, ast.AnnAssign, ast.Pass),
+)
+HEAD = re.compile(r"^(?:async )?def +(\w+)", re.MULTILINE)
 
 
 class CodeTests(Filter):
