@@ -83,7 +83,7 @@ class Outcome:
 
 
 def run(code: str, limits: Limits = Limits()) -> Outcome:
-    """Run a program in an empty folder, without its tests' `if __name__ == "__main__"`.
+    """Run a program in an empty folder, as a module that is imported, not started.
 
     It passes where its last line was reached; exiting earlier is no pass. Nothing of it is left afterwards.
 

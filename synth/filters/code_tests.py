@@ -92,14 +92,15 @@ def _does_something(part: ast.stmt) -> bool:
     """Whether a statement runs a test: no definition, no constant, nothing for a program that is started."""
     if isinstance(part, ast.If):
         return not any(isinstance(node, ast.Name) and node.id == "__name__" for node in ast.walk(part.test))
-    return not (
-        isinstance(part, DEFINES) or (isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant))
-    )
+    if isinstance(part, ast.Expr):
+        return not isinstance(part.value, ast.Constant)
+    return not isinstance(part, DEFINES)
 
 
 def _continued(prefix: str, code: str) -> str:
     """The prefix and what goes on from it: a whole function, or a body, whose indentation is mended."""
-    if WHOLE.search(code):
+    heads = HEAD.findall(prefix)
+    if not heads or heads[-1] in HEAD.findall(code):
         return f"{prefix}\n\n{code}"
     first, _, rest = code.lstrip("\n").rstrip().partition("\n")
     lines = [line for line in rest.split("\n") if line.strip()]
