@@ -229,23 +229,24 @@ def reason_of(error: BaseException) -> str:
     return "tests fail" if isinstance(error, AssertionError) else "raises an error"
 
 
-def run(code: str, report: int) -> None:
-    """Runs a program. Where it doesn't compile, or raises what it doesn't catch, reports why and ends."""
+def run(programs: list[str], report: int) -> None:
+    """Runs programs in one module. Where one doesn't compile, or ends by an error, reports why and ends."""
 
     def end(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         sys.__excepthook__(kind, error, trace)
         os.write(report, reason_of(error).encode())
         os._exit(1)
 
-    try:
-        program = compile(code, "<answer>", "exec", dont_inherit=True)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        os.write(report, b"syntax error")
-        os._exit(1)
     room = ModuleType("answer")
     sys.modules["answer"] = room
     sys.excepthook = end
-    exec(program, room.__dict__)
+    for program in programs:
+        try:
+            compiled = compile(program, "<answer>", "exec", dont_inherit=True)
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            os.write(report, b"syntax error")
+            os._exit(1)
+        exec(compiled, room.__dict__)
 
 
 def read_job(file: int) -> bytes:
@@ -266,7 +267,7 @@ def main(job_file: int, report: int) -> None:
         os.write(report, f"{error}".encode())
         os._exit(0)
     os.write(report, SHUT_IN)
-    run(job["code"], report)
+    run(job["programs"], report)
     os.write(report, os.read(job_file, 64))
     os._exit(0)
 

@@ -82,8 +82,8 @@ class Outcome:
     output: str = ""
 
 
-def run(code: str, limits: Limits = Limits()) -> Outcome:
-    """Run a program in an empty folder, as a module that is imported, not started.
+def run(code: str, limits: Limits = Limits(), tests: str = "") -> Outcome:
+    """Run a program, then its tests, in an empty folder, as one module that is imported, not started.
 
     It passes where its last line was reached; exiting earlier is no pass. Nothing of it is left afterwards.
 
@@ -91,7 +91,7 @@ def run(code: str, limits: Limits = Limits()) -> Outcome:
         SynthError: this machine can't shut it in; says what lacks and the mend.
     """
     proven()
-    return _run(code, limits)
+    return _run([code, tests], limits)
 
 
 @functools.cache
@@ -114,7 +114,7 @@ def proven() -> None:
             ("makes a forbidden call", "import os\nos.kill(os.getppid(), 0)"),
             ("memory over", "bytearray(1 << 40)"),
         ):
-            got = _run(code, Limits())
+            got = _run([code], Limits())
             if got.reason != reason:
                 raise SynthError(
                     f'the sandbox does not hold here: {code!r} ended with "{got.reason}", not "{reason}";'
@@ -122,16 +122,16 @@ def proven() -> None:
                 )
 
 
-def _run(code: str, limits: Limits) -> Outcome:
+def _run(programs: list[str], limits: Limits) -> Outcome:
     with tempfile.TemporaryDirectory(prefix="synth-") as folder:
-        return _watched(code, limits, folder)
+        return _watched(programs, limits, folder)
 
 
-def _watched(code: str, limits: Limits, folder: str) -> Outcome:
+def _watched(programs: list[str], limits: Limits, folder: str) -> Outcome:
     token = secrets.token_hex(16).encode()
     job = json.dumps(
         {
-            "code": code,
+            "programs": programs,
             "cpu": limits.cpu,
             "memory": limits.memory,
             "written": limits.written,

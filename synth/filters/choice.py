@@ -74,7 +74,7 @@ def _opening(text: str, labels: Sequence[str]) -> str | None:
     text = text.replace("*", "").replace("`", "").lstrip(" \t\n([{\"'_")
     for label in sorted(labels, key=len, reverse=True):
         if found := re.match(rf"{re.escape(_fold(label))}[\"'}}\]]*{EDGE}", text, re.IGNORECASE):
-            letters = ["[a-z]"] if len(label) == 1 else []
+            letters = ["(?-i:[A-Z])"] if len(label) == 1 else []
             others = "|".join([*map(re.escape, map(_fold, labels)), *letters])
             second = rf"\W*(?:(?:or|and)\s+)?\W*(?:{others}){EDGE}"
             return None if re.match(second, text[found.end() :], re.IGNORECASE) else label

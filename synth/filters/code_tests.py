@@ -63,7 +63,7 @@ class CodeTests(Filter):
         if self.prefix is not None:
             code = _continued(_text(record, self.prefix), code)
         limits = sandbox.Limits(cpu=self.seconds, wall=3.0 * self.seconds, memory=self.memory << 20)
-        outcome = sandbox.run(f"{code}\n\n{tests}\n", limits)
+        outcome = sandbox.run(code, limits, tests)
         return Verdict(self.name, outcome.passed, None, outcome.reason)
 
 

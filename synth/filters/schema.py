@@ -1,6 +1,7 @@
 """`schema`: is the answer JSON that a JSON schema allows?"""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -48,10 +49,16 @@ class JSONSchema(Filter):
 def _own(record: Record, field: str) -> Mapping[str, Any]:
     value = record.fields.get(field)
     try:
-        schema = orjson.loads(value) if isinstance(value, str) else value
-        if not isinstance(schema, Mapping):
-            raise ValueError("is no object")
-        return schemas.checked(dict(schema))
+        return _checked(value if isinstance(value, str) else orjson.dumps(value).decode())
     except ValueError as error:
         mend = f'schema needs a JSON schema in the field "{field}", but it {error}; mend it'
         raise DataError(f"seed {record.seed_id}", mend) from error
+
+
+@lru_cache(maxsize=256)
+def _checked(text: str) -> dict[str, Any]:
+    """The schema that a text is, checked once: seeds often share one."""
+    schema = orjson.loads(text)
+    if not isinstance(schema, dict):
+        raise ValueError("is no object")
+    return schemas.checked(schema)
