@@ -246,8 +246,7 @@ def _count(kind: str, args: Row, text: str) -> tuple[Row, str, str] | None:
         return None
     name, key, one, before = several[kind]
     count = int(args[key])
-    right, wrong = (f"{before}
-" + "".join(one.format(n) for n in range(k)) for k in (count, count - 1))
+    right, wrong = (f"{before}\n" + "".join(one.format(n) for n in range(k)) for k in (count, count - 1))
     return {"kind": name, "count": count}, right, wrong
 
 
