@@ -70,12 +70,12 @@ def maths(rows: list[Row]) -> Iterator[Case]:
             yield Case(step, False, kind, f"{steps}\n{ending(value)}", fields)
         one_more = wrong["one more"]
         remark = f"{steps}\nSo it is {gold}. I checked this 2 times."
-        yield Case(step, True, "unmarked, and a remark with a number", remark, fields)
+        yield Case(step, True, "limit: unmarked, a number in a remark", remark, fields)
         changed = f"{steps}\nThe answer is {one_more}. No, wait: the answer is {gold}."
         yield Case(step, True, "the answer is, twice", changed, fields)
         yield Case(step, False, "the right one ruled out", f"The answer is {one_more}, not {gold}.", fields)
         last = f"{steps}\nI get {one_more}, where others get {gold}."
-        yield Case(step, False, "unmarked, and the right one in a remark", last, fields)
+        yield Case(step, False, "limit: unmarked, the right one in a remark", last, fields)
         yield Case(step, False, "no number", "I can't tell from what is given.", fields)
 
 

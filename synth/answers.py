@@ -5,7 +5,8 @@ from fractions import Fraction
 
 MARKED = re.compile(r"####[ \t]*(\S[^\n]*)")
 SAYS = re.compile(
-    r"\banswer\b[*_]*\s*(?:[:=]|[^.:=\n]{0,60}?\b(?:is|equals)\b\s*[*_]*[:=]?)\s*(?!not\b)(\S[^\n]*)", re.I
+    r"\banswer\b[*_]*\s*(?:[:=]|[^.:=\n]{0,60}?\b(?:is|equals)\b\s*[*_]*[:=]?)\s*(?!not\b)(?=(\S[^\n]*))",
+    re.I,
 )
 BOXED = re.compile(r"\\boxed\s*\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}")
 DIGITS = r"(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+"

@@ -170,7 +170,7 @@ def _start(folder: str) -> tuple["subprocess.Popen[bytes]", IO[bytes], IO[bytes]
     try:
         # Without -I, under which PYTHONHASHSEED would not count; the environment is empty otherwise.
         process = subprocess.Popen(
-            [sys.executable, "-s", "-S", "-P", "-B", str(JAIL), str(job_in), str(report_out)],
+            [sys.executable, "-u", "-s", "-S", "-P", "-B", str(JAIL), str(job_in), str(report_out)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
