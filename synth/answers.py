@@ -5,7 +5,7 @@ from fractions import Fraction
 
 MARKED = re.compile(r"####[ \t]*(\S[^\n]*)")
 SAYS = re.compile(
-    r"\banswer\b[*_]*\s*(?:[:=]|[^.:=\n]{0,60}?\b(?:is|equals)\b\s*[*_]*[:=]?)\s*(?!not\b)(?=(\S[^\n]*))",
+    r"\banswer\b[*_]*+\s*+(?:[:=]|[^.:=\n]{0,60}?\b(?:is|equals)\b\s*[*_]*[:=]?)\s*(?!not\b)(?=(\S[^\n]{0,300}))",
     re.I,
 )
 BOXED = re.compile(r"\\boxed\s*\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}")
@@ -17,8 +17,12 @@ NUMBER = re.compile(
         (?P<scale>\s*(?:thousand|million|billion|trillion)\b|(?-i:k)\b)?""",
     re.VERBOSE | re.IGNORECASE,
 )
+LONGEST = 1000
+"""Characters of a number at most: a text that repeats one digit for ever comes to none."""
 SCALES = {"": 1, "k": 10**3, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
-FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})[ \t]*([\w+.-]*)[^\n]*\n(.*?)(?:^[ \t]*\1[ \t]*$|\Z)", re.M | re.S)
+FENCE = re.compile(
+    r"^[ \t]*(`{3,}+|~{3,}+)[ \t]*+([\w+.-]*)[^\n]*\n(.*?)(?:^[ \t]*\1[ \t]*$|\Z)", re.M | re.S
+)
 
 
 def marked(text: str) -> str:
@@ -41,14 +45,14 @@ def said(answer: str) -> str | None:
 
 def numbers(text: str) -> list[Fraction]:
     """The numbers of a text, in order: 1,234.50, -3, 1/2, 1 1/2, 2e3, 2.5 million. Units are left out."""
-    return [_value(match) for match in NUMBER.finditer(_plain(text))]
+    return [_value(match) for match in NUMBER.finditer(_plain(text)) if len(match[0]) < LONGEST]
 
 
 def number(text: str) -> Fraction | None:
     """A text that is one number with or without a unit sign, as "$1,234.50" or "18." are, else None."""
     plain = _plain(text).strip(" \t\n.$%()")
     found = NUMBER.fullmatch(re.sub(r"^([-+]?)\s*\$\s*", r"\1", plain))
-    return _value(found) if found else None
+    return _value(found) if found and len(plain) < LONGEST else None
 
 
 def last_number(answer: str) -> Fraction | None:

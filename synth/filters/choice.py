@@ -76,7 +76,7 @@ def _opening(text: str, labels: Sequence[str]) -> str | None:
         if found := re.match(rf"{re.escape(_fold(label))}[\"'}}\]]*{EDGE}", text, re.IGNORECASE):
             letters = ["(?-i:[A-Z])"] if len(label) == 1 else []
             others = "|".join([*map(re.escape, map(_fold, labels)), *letters])
-            second = rf"\W*(?:(?:or|and)\s+)?\W*(?:{others}){EDGE}"
+            second = rf"\W*(?:(?:or|and)\s+)?\W*(?:{others})(?:{EDGE}|\s+(?:or|and)\b)"
             return None if re.match(second, text[found.end() :], re.IGNORECASE) else label
     return None
 
