@@ -71,6 +71,8 @@ def maths(rows: list[Row]) -> Iterator[Case]:
         one_more = wrong["one more"]
         remark = f"{steps}\nSo it is {gold}. I checked this 2 times."
         yield Case(step, True, "limit: unmarked, a number in a remark", remark, fields)
+        headed = f"#### Step 1: Read\n{steps}\n\n#### 2. Conclude\n\n{ENDINGS['the answer is n'](gold)}"
+        yield Case(step, True, "headings of four marks", headed, fields)
         changed = f"{steps}\nThe answer is {one_more}. No, wait: the answer is {gold}."
         yield Case(step, True, "the answer is, twice", changed, fields)
         yield Case(step, False, "the right one ruled out", f"The answer is {one_more}, not {gold}.", fields)

@@ -3,7 +3,10 @@
 import re
 from fractions import Fraction
 
-MARKED = re.compile(r"####[ \t]*(\S[^\n]*)")
+MARKED = re.compile(
+    r"####[ \t]*+((?!\d+[.)]\s+\S)[-+(*]*(?:[$\u20ac\u00a3]|\\\$)?\s?[-+]?\.?\d[^\n]*|\S[^\n]*(?=\s*\Z))"
+)
+"""A number, or the last line: `#### Step 3` further up is a heading."""
 SAYS = re.compile(
     r"\banswer\b[*_]*+\s*+(?:[:=]|[^.:=\n]{0,60}?\b(?:is|equals)\b\s*[*_]*[:=]?)\s*(?!not\b)(?=(\S[^\n]{0,300}))",
     re.I,
@@ -23,12 +26,6 @@ SCALES = {"": 1, "k": 10**3, "thousand": 10**3, "million": 10**6, "billion": 10*
 FENCE = re.compile(
     r"^[ \t]*(`{3,}+|~{3,}+)[ \t]*+([\w+.-]*)[^\n]*\n(.*?)(?:^[ \t]*\1[ \t]*$|\Z)", re.M | re.S
 )
-
-
-def marked(text: str) -> str:
-    """What stands after the last `####` on its line, else the whole text."""
-    found = MARKED.findall(text)
-    return str(found[-1]).strip() if found else text.strip()
 
 
 def said(answer: str) -> str | None:
