@@ -1,6 +1,6 @@
 """Runs a program that nobody has read, as a model writes them, and says whether it came to its end.
 
-Linux alone; as root or as an ordinary user, in a container or not; nothing need be installed. The kernel
+Linux alone; as root or as an ordinary user, without namespaces, which containers often forbid. The kernel
 holds it (see `synth.jail`). By Landlock it reads Python's own library and writes plain files in an empty
 folder. By a list of allowed system calls it gets no network, no process beside its own, and nothing of other
 processes. By limits its time, memory, bytes, threads and open files end. Root's jobs run as nobody. Where one
