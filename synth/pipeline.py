@@ -31,6 +31,7 @@ from synth.recipe import Recipe, load_recipe
 from synth.steps import Step
 from synth.store import Counts, Dataset, sha256, write_whole
 from synth.types import Capability
+from synth.units import Steps
 
 if TYPE_CHECKING:
     from synth.student.train import TrainStep
@@ -152,13 +153,13 @@ async def _generate(run: Run, on_progress: Callable[[Progress, Models], None]) -
         run.dataset.record("generate", entry, files)
 
 
-async def _planned(run: Run, steps: engine.Steps, progress: Progress) -> list[Path]:
+async def _planned(run: Run, steps: Steps, progress: Progress) -> list[Path]:
     recipe = run.recipe
     shards = engine.plan(recipe.generate, run.checked.seeds, recipe.run.shard_rows)
     return await engine.generate(shards, steps, run.folder / "raw", progress, recipe.run.max_failed)
 
 
-async def _targeted(run: Run, steps: engine.Steps, progress: Progress) -> list[Path]:
+async def _targeted(run: Run, steps: Steps, progress: Progress) -> list[Path]:
     """Rows until so many are kept by the selectors too, or the candidates are used up."""
     recipe, wanted = run.recipe, quotas_of(run)
     goals = wanted
@@ -192,7 +193,7 @@ def quotas_of(run: Run) -> list[targets.Quota]:
     )
 
 
-def steps_of(run: Run, models: Models) -> engine.Steps:
+def steps_of(run: Run, models: Models) -> Steps:
     """The run's checks, and who answers for its roles."""
     recipe = run.recipe
 
@@ -206,12 +207,12 @@ def steps_of(run: Run, models: Models) -> engine.Steps:
     return replace(steps, others={name: asker(name) for name in recipe.teachers})
 
 
-def steps_by(run: Run, teacher: Asker, judge: Asker) -> engine.Steps:
+def steps_by(run: Run, teacher: Asker, judge: Asker) -> Steps:
     """The run's checks with these askers."""
     servers = servers_of(run.recipe.teacher)
     others = dict.fromkeys(run.recipe.teachers, teacher)
     checks = run.recipe.filters, run.recipe.judges
-    return engine.Steps(*checks, run.checked.prompts, teacher, judge, servers, others)
+    return Steps(*checks, run.checked.prompts, teacher, judge, servers, others)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from synth.llm.scripted import Script, ScriptedTeacher, echo
 from synth.models import Models
 from synth.pipeline import Run, steps_by, steps_of
 from synth.types import Record
+from synth.units import Steps, run_unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +45,8 @@ def preview(run: Run, rows: int, scripted: str | None = None) -> Previewed:
                 steps = steps_of(run, models)
                 return await made(steps)
 
-    async def made(steps: engine.Steps) -> Previewed:
-        units = await asyncio.gather(*(engine.run_unit(unit, steps) for unit in chosen))
+    async def made(steps: Steps) -> Previewed:
+        units = await asyncio.gather(*(run_unit(unit, steps) for unit in chosen))
         records = [record for unit in units for record in unit][:rows]
         return Previewed(records, planned, steps.teacher.meter.tokens_per_second)
 

@@ -131,6 +131,9 @@ def must_be_new(ask: Ask, question: str) -> None:
 class Filter(Step, ABC):
     """A free check of one record by code."""
 
+    blocking: ClassVar[bool] = False
+    """Whether a check may take long: it then runs in a thread, and must be safe there."""
+
     @abstractmethod
     def check(self, record: Record) -> Verdict:
         """Keep or reject, with the reason."""
@@ -224,6 +227,11 @@ USE: dict[str, dict[str, str]] = {
         "repetition": "synth.filters.text:Repetition",
         "refusal": "synth.filters.refusal:Refusal",
         "constraint": "synth.filters.constraint:Constraint",
+        "maths": "synth.filters.maths:Maths",
+        "schema": "synth.filters.schema:JSONSchema",
+        "regex": "synth.filters.regex:Regex",
+        "choice": "synth.filters.choice:Choice",
+        "code_tests": "synth.filters.code_tests:CodeTests",
         "rubric": "synth.filters.rubric:Rubric",
         "honesty": "synth.filters.honesty:Honesty",
     },

@@ -13,11 +13,12 @@ from itertools import count
 from math import ceil
 from pathlib import Path
 
-from synth.engine import WINDOW, Noted, Progress, Steps, Unit, check_share, first_of, run_unit
+from synth.engine import WINDOW, Noted, Progress, check_share, first_of
 from synth.llm.throttle import RANK
 from synth.steps import Strategy
 from synth.store import to_table, write_parquet
 from synth.types import Record, Seed, Verdict
+from synth.units import Steps, Unit, run_unit
 
 REACHED = Verdict("target", False, None, "the target was reached without it")
 

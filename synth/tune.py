@@ -36,6 +36,7 @@ from synth.pipeline import Run, steps_by
 from synth.recipe import Recipe, Role
 from synth.store import write_whole
 from synth.types import Prompt, Reply, Sampling
+from synth.units import Unit, run_unit
 
 BATCHES = 5
 BATCH_SECONDS = 10.0
@@ -306,14 +307,14 @@ class _Bench:
                 while len(recorded) < wanted and ran < len(units):
                     units_each = ran / len(recorded) if recorded else 1 / 4
                     more = units[ran : ran + ceil((wanted - len(recorded)) * units_each)]
-                    await asyncio.gather(*(engine.run_unit(unit, steps) for unit in more))
+                    await asyncio.gather(*(run_unit(unit, steps) for unit in more))
                     ran += len(more)
         if not recorded:
             raise TeacherError(f"none of {len(units)} units got an answer of the teacher: nothing to measure")
         step = max(1.0, len(recorded) / wanted)
         return [recorded[int(number * step)] for number in range(min(wanted, len(recorded)))]
 
-    def _units(self, most: int) -> list[engine.Unit]:
+    def _units(self, most: int) -> list[Unit]:
         """Up to so many units spread over the plan, in an order of which every beginning is spread too."""
         units = engine.spread(self.run.recipe.generate, self.run.checked.seeds, most)
         return [unit for first in range(4) for unit in units[first::4]]

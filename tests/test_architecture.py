@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 STEPS = {"strategies", "filters", "selectors", "student", "evaluators"}
 BASE = {"types", "errors"}
 READ = BASE | {"steps", "recipe", "prompts", "store", "seeds", "chunks", "constraints", "guard"}
-READ |= {"readers", "documents", "taxonomy"}
+READ |= {"readers", "documents", "taxonomy", "sandbox", "schemas", "answers"}
 TOP = {
     "account",
     "catalogue",
@@ -37,15 +37,20 @@ MAY: dict[str, set[str]] = {
     "types": set(),
     "guard": set(),
     "chunks": set(),
+    "jail": set(),
+    "answers": set(),
+    "sandbox": BASE,
+    "schemas": BASE,
     "errors": set(),
     "steps": BASE,
     **dict.fromkeys(("recipe", "prompts", "store", "seeds", "constraints"), READ),
     **dict.fromkeys(("readers", "documents", "taxonomy"), READ),
     **{room: READ | {room} for room in STEPS | {"llm"}},
     "novelty": READ,
-    "engine": READ | {"llm", "novelty"},
-    "targets": READ | {"llm", "engine"},
-    **dict.fromkeys(TOP, READ | STEPS | TOP | {"llm", "engine", "novelty", "targets"}),
+    "units": READ | {"llm", "novelty"},
+    "engine": READ | {"llm", "units"},
+    "targets": READ | {"llm", "units", "engine"},
+    **dict.fromkeys(TOP, READ | STEPS | TOP | {"llm", "engine", "novelty", "targets", "units"}),
     **dict.fromkeys(("cli", "flows"), OUTER | {"flows"}),
     "__init__": READ | TOP | {"llm"},
 }

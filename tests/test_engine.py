@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from synth import engine
-from synth.engine import Progress, Steps, Unit
+from synth.engine import Progress
 from synth.errors import RequestFailed, ShareFailedError, TeacherError, Unusable
 from synth.filters.text import Length
 from synth.llm.asker import Asker, Backend
@@ -19,6 +19,7 @@ from synth.seeds import make_seed
 from synth.steps import Judge, Row, Strategy, answered
 from synth.store import read_parquet, sha256
 from synth.types import Ask, Message, Prompt, Record, Reply, Sampling, Seed, Verdict
+from synth.units import Steps, Unit
 
 SEEDS = [make_seed({"n": n}) for n in range(30)]
 

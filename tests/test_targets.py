@@ -10,7 +10,7 @@ from projects import edit, hashes
 from rows import scripted
 
 from synth import targets
-from synth.engine import Progress, Steps
+from synth.engine import Progress
 from synth.errors import RecipeError, RequestFailed, ShareFailedError
 from synth.filters.text import Length
 from synth.llm.asker import Asker, Backend
@@ -22,6 +22,7 @@ from synth.steps import Row, Strategy, answered
 from synth.store import read_parquet
 from synth.targets import Quota, quotas, shared_out
 from synth.types import Ask, Message, Prompt, Reply, Sampling, Seed
+from synth.units import Steps
 
 SEEDS = [make_seed({"n": n, "leaf": "abc"[n % 3]}) for n in range(30)]
 

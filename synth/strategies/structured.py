@@ -6,67 +6,28 @@ written around it, is AttrPrompt's way to diversity (Yu et al. 2023, arXiv 2306.
 
 import asyncio
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import orjson
-from jsonschema import FormatChecker, SchemaError
-from jsonschema.validators import Draft202012Validator, validator_for
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
-from referencing import Registry
-from referencing.exceptions import Unresolvable
-from referencing.jsonschema import DRAFT202012
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
+from synth import schemas
 from synth.errors import RequestFailed, Unusable
 from synth.prompts import Prompts
 from synth.steps import Row, Strategy, answered, near
 from synth.strategies.draws import Draw, Scalar, drawn, unknown_to
 from synth.types import JSON, Ask, Capability, Reply, Seed
 
-FORMATS = FormatChecker(("date", "email", "ipv4", "ipv6", "regex", "uuid"))
-"""The formats that are checked: those that need no further package."""
 Schema = dict[str, Any]
 
 
-def _read(schema: object) -> object:
-    """A schema from its file; one that stands in the recipe itself as it is."""
-    if not isinstance(schema, str):
-        return schema
-    try:
-        return orjson.loads(Path(schema).read_bytes())
-    except (OSError, orjson.JSONDecodeError) as error:
-        raise ValueError(f"can't be read as a JSON file ({error})") from error
-
-
-def checked(schema: Schema) -> Schema:
-    """A schema whose rows can be checked without asking anybody else."""
-    kind = validator_for(schema, default=Draft202012Validator)
-    try:
-        kind.check_schema(schema)
-    except SchemaError as error:
-        raise ValueError(f"is no JSON schema at {error.json_path}: {error.message}") from error
+def of_objects(schema: Schema) -> Schema:
+    """A schema whose values are objects with named properties; ValueError for another."""
     if schema.get("type") != "object" or not isinstance(schema.get("properties"), dict):
         raise ValueError('must describe an object: "type": "object" with "properties"')
-    resolver = Registry().resolver_with_root(DRAFT202012.create_resource(schema))
-    for reference in references(schema):
-        try:
-            resolver.lookup(reference)
-        except Unresolvable as error:
-            raise ValueError(f'"$ref": "{reference}" is not in the schema; put it there') from error
     return schema
-
-
-def references(schema: object) -> Iterator[str]:
-    if isinstance(schema, Mapping):
-        if isinstance(reference := schema.get("$ref"), str):
-            yield reference
-        for part in schema.values():
-            yield from references(part)
-    elif isinstance(schema, list):
-        for part in schema:
-            yield from references(part)
 
 
 class Structured(Strategy):
@@ -79,7 +40,7 @@ class Structured(Strategy):
 
     prompts_used: ClassVar[tuple[str, ...]] = ("prompt", "student_prompt")
 
-    json_schema: Annotated[Schema, BeforeValidator(_read), AfterValidator(checked)] = Field(alias="schema")
+    json_schema: Annotated[schemas.Schema, AfterValidator(of_objects)] = Field(alias="schema")
     """The path of a JSON file, or the schema itself as a table. The root is an object."""
     prompt: str
     """Gets the seed's fields, `drawn` (values by field) and `schema` (as text, with the drawn pinned)."""
@@ -102,7 +63,7 @@ class Structured(Strategy):
             for value in draw.extremes():
                 if any(
                     error.path and error.path[0] == draw.field
-                    for error in _errors(schema, {draw.field: value})
+                    for error in schemas.errors(schema, {draw.field: value})
                 ):
                     raise ValueError(f"the schema allows no {value!r} as {draw.field}")
         return draws
@@ -176,13 +137,6 @@ def parsed(reply: Reply, schema: Schema) -> dict[str, JSON]:
         made: dict[str, JSON] = orjson.loads(reply.text)
     except orjson.JSONDecodeError as error:
         raise Unusable("the JSON was cut" if reply.cut else "the reply is no JSON") from error
-    for violation in _errors(schema, made):
-        raise Unusable(f"breaks the schema at {violation.json_path} ({violation.validator})")
+    if violation := schemas.violation(schema, made):
+        raise Unusable(violation)
     return made
-
-
-def _errors(schema: Schema, made: object) -> Iterator[Any]:
-    """The violations of a schema; it fetches nothing."""
-    kind = validator_for(schema, default=Draft202012Validator)
-    errors: Iterator[Any] = kind(schema, registry=Registry(), format_checker=FORMATS).iter_errors(made)
-    return errors

@@ -9,8 +9,9 @@ from typing import Any, Literal, cast
 
 import orjson
 
+from synth.schemas import checked, references
 from synth.strategies.draws import Draw, drawn
-from synth.strategies.structured import Schema, checked, references
+from synth.strategies.structured import Schema, of_objects
 from synth.types import JSON, Called
 
 Tool = dict[str, Any]
@@ -71,7 +72,7 @@ def _check(tool: object, names: set[str]) -> None:
             try:
                 if not isinstance(schema, dict):
                     raise ValueError("must be a JSON schema")
-                checked(schema)
+                of_objects(checked(schema))
             except ValueError as error:
                 raise ValueError(f'"{name}": {key}: {error}') from error
 

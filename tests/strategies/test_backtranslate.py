@@ -5,7 +5,6 @@ import pytest
 from pydantic import ValidationError
 from rows import scripted
 
-from synth.engine import Steps, Unit, run_unit
 from synth.errors import RequestFailed, Unusable
 from synth.llm.journal import Journal
 from synth.llm.scripted import ScriptedTeacher, text_of
@@ -13,6 +12,7 @@ from synth.prompts import Prompts
 from synth.seeds import make_seed
 from synth.strategies.backtranslate import Backtranslate
 from synth.types import Prompt, Record, Reply, Sampling
+from synth.units import Steps, Unit, run_unit
 
 TEXT = "The Rhine rises in the Alps.\n\nIt flows to the North Sea."
 SEED = make_seed({"text": TEXT, "file": "rhine.md"})

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from rows import scripted, turns_of
 
-from synth.engine import Steps, Unit, run_unit
 from synth.errors import RequestFailed, Unusable
 from synth.llm.journal import Journal
 from synth.llm.scripted import ScriptedTeacher, text_of
@@ -16,6 +15,7 @@ from synth.seeds import make_seed
 from synth.steps import Row
 from synth.strategies.evol_instruct import EvolInstruct, no_answer, no_instruction
 from synth.types import Prompt, Record, Reply, Sampling
+from synth.units import Steps, Unit, run_unit
 
 SEED = make_seed({"instruction": "Name three rivers."})
 HARDER = "Name rivers by length, task"

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 from rows import scripted, turns_of
 
-from synth.engine import Steps, Unit, run_unit
 from synth.errors import RequestFailed, Unusable
 from synth.llm.scripted import ScriptedTeacher
 from synth.prompts import Prompts
@@ -13,6 +12,7 @@ from synth.seeds import make_seed, read_seeds
 from synth.steps import Row
 from synth.strategies.grounded_qa import GroundedQA, numbered, quoted
 from synth.types import Record, Reply, Seed
+from synth.units import Steps, Unit, run_unit
 
 TEXT = "The shop opens at nine. Helmets are lent for nothing.\nA lock   costs two euros."
 SEED = make_seed({"text": TEXT, "file": "shop.md", "start": 100, "end": 100 + len(TEXT)})

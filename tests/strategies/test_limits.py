@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 from rows import scripted
 
-from synth.engine import Steps, Unit, run_unit
 from synth.errors import RequestFailed, Unusable
 from synth.filters.honesty import Honesty
 from synth.llm.scripted import ScriptedTeacher
@@ -14,6 +13,7 @@ from synth.seeds import make_seed
 from synth.steps import Row
 from synth.strategies.limits import Limits
 from synth.types import Record
+from synth.units import Steps, Unit, run_unit
 
 SEED = make_seed({"text": "The shop opens at nine. A lock costs two euros.", "file": "shop.md"})
 

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from rows import turns_of
 
-from synth.engine import Steps, Unit, run_unit
 from synth.errors import RequestFailed
 from synth.llm.journal import Journal
 from synth.llm.scripted import Script, ScriptedTeacher
@@ -14,6 +13,7 @@ from synth.prompts import Prompts
 from synth.seeds import make_seed
 from synth.strategies.magpie import FORMATS, Magpie, pre_query
 from synth.types import Message, Prompt, Record, Reply, Sampling
+from synth.units import Steps, Unit, run_unit
 
 SEED = make_seed({"topic": "bread"})
 TALK: list[Message] = [

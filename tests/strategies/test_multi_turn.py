@@ -4,7 +4,6 @@ from pathlib import Path
 
 from rows import turns_of
 
-from synth.engine import Steps, Unit, run_unit
 from synth.errors import RequestFailed
 from synth.llm.journal import Journal
 from synth.llm.scripted import Script, ScriptedTeacher
@@ -12,6 +11,7 @@ from synth.prompts import Prompts
 from synth.seeds import make_seed
 from synth.strategies.multi_turn import MultiTurn
 from synth.types import Message, Prompt, Record, Reply, Sampling
+from synth.units import Steps, Unit, run_unit
 
 SEED = make_seed({"persona": "a baker", "goal": "find out why bread comes out flat"})
 HELPFUL = "multi_turn/assistant"

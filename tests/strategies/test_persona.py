@@ -8,7 +8,6 @@ from pydantic import ValidationError
 from rows import turns_of
 
 from synth import constraints
-from synth.engine import Steps, Unit, run_unit
 from synth.errors import RequestFailed
 from synth.filters.constraint import Constraint
 from synth.llm.journal import Journal
@@ -17,6 +16,7 @@ from synth.prompts import Prompts
 from synth.seeds import make_seed
 from synth.strategies.persona import CONFLICTS, DRAWN, Persona, conflict, draw
 from synth.types import JSON, Prompt, Record, Reply, Sampling, Seed
+from synth.units import Steps, Unit, run_unit
 
 SEED = make_seed({"persona": "a lighthouse keeper"})
 TASK = "How do I clean a lamp?"

@@ -6,7 +6,6 @@ import pytest
 from pydantic import ValidationError
 from rows import scripted
 
-from synth.engine import Steps, Unit, run_unit
 from synth.errors import RequestFailed, Unusable
 from synth.llm.scripted import ScriptedTeacher
 from synth.prompts import Prompts
@@ -14,6 +13,7 @@ from synth.seeds import make_seed
 from synth.steps import Row
 from synth.strategies.rephrase import Rephrase, question_pairs
 from synth.types import Record, Reply
+from synth.units import Steps, Unit, run_unit
 
 TEXT = "The Rhine rises in the Alps. It flows to the North Sea."
 SEED = make_seed({"text": f"  {TEXT}\n", "file": "rhine.md"})

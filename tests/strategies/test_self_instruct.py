@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 from rows import scripted, turns_of
 
-from synth.engine import Steps, Unit, run_unit
 from synth.errors import RequestFailed, Unusable
 from synth.llm.scripted import ScriptedTeacher
 from synth.novelty import Novelty
@@ -14,6 +13,7 @@ from synth.seeds import make_seed
 from synth.steps import Row
 from synth.strategies.self_instruct import SelfInstruct, instances, unsuited
 from synth.types import Record, Reply
+from synth.units import Steps, Unit, run_unit
 
 EXAMPLES = ["Name three rivers of Europe.", "Explain why the sky\nis blue:"]
 SEED = make_seed({"examples": [{"instruction": text} for text in EXAMPLES], "number": 0})

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from synth.engine import Steps, Unit, run_unit
 from synth.errors import RecipeError, Unusable
 from synth.llm.journal import Journal
 from synth.llm.scripted import ScriptedTeacher, text_of
@@ -19,6 +18,7 @@ from synth.steps import Row, build
 from synth.strategies.draws import Draw, drawn
 from synth.strategies.structured import Structured, parsed, pinned
 from synth.types import JSON, Prompt, Record, Reply, Sampling
+from synth.units import Steps, Unit, run_unit
 
 SCHEMA: dict[str, Any] = {
     "type": "object",

@@ -7,7 +7,6 @@ from typing import Any, cast
 
 import pytest
 
-from synth.engine import Steps, Unit, run_unit
 from synth.errors import RecipeError, RequestFailed
 from synth.filters.honesty import Honesty
 from synth.filters.text import Length, Repetition, Truncated
@@ -19,6 +18,7 @@ from synth.seeds import make_seed
 from synth.steps import build
 from synth.strategies.tool_use import ToolUse
 from synth.types import JSON, Prompt, Record, Reply, Sampling
+from synth.units import Steps, Unit, run_unit
 
 SEED = make_seed({"scenario": "a baker"})
 
