@@ -18,7 +18,7 @@ from synth.prompts import Prompts
 from synth.steps import Row, Strategy, answered
 from synth.types import Ask, Reply, Seed
 
-ITEM = re.compile(r"^\s*(?:task\s*)?(\d+)[.):]\s*(.+?)\s*$", re.IGNORECASE | re.MULTILINE)
+ITEM = re.compile(r"^[\s*]*(?:task\s*)?\d+[.):]\s*(.+?)\s*$", re.IGNORECASE | re.MULTILINE)
 UNSUITED = re.compile(
     r"\b(images?|graphs?|pictures?|photos?|files?|maps?|draw|plot|go to|videos?|audio|music)\b", re.IGNORECASE
 )
@@ -44,7 +44,7 @@ class SelfInstruct(Strategy):
     machine: int = Field(default=2, ge=0)
     """So many of the examples at most give way to tasks that this run came up with; fewer at its start."""
     prompt: str = "self_instruct/propose"
-    """Gets `examples` (a list of instructions) and `first`, `last` (the numbers asked)."""
+    """Gets `examples` (a list of tasks) and `count`; its reply is a numbered list."""
     classify_prompt: str = "self_instruct/classify"
     """Gets `instruction`; its reply is yes or no."""
     input_prompt: str = "self_instruct/input_first"
@@ -68,7 +68,7 @@ class SelfInstruct(Strategy):
         """Not the seed's fields: the numbered examples, then one task."""
         asked = frozenset({"instruction", "instances"})
         return {
-            self.prompt: frozenset({"examples", "first", "last"}),
+            self.prompt: frozenset({"examples", "count"}),
             self.classify_prompt: frozenset({"instruction"}),
             self.input_prompt: asked,
             self.output_prompt: asked,
@@ -88,9 +88,8 @@ class SelfInstruct(Strategy):
         own = ask.earlier(self.machine)
         examples = [*human[: len(human) - len(own)], *own]
         random.Random(seed.id).shuffle(examples)
-        first, last = len(examples) + 1, len(examples) + self.per_seed
-        reply = await ask(prompts.render(self.prompt, {"examples": examples, "first": first, "last": last}))
-        found = [text for number, text in ITEM.findall(reply.text) if first <= int(number) <= last]
+        reply = await ask(prompts.render(self.prompt, {"examples": examples, "count": self.per_seed}))
+        found = [text.strip("* ") for text in ITEM.findall(reply.text)]
         if reply.cut and found:
             found.pop()  # the last one was cut
         if not found:

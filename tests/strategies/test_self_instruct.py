@@ -23,7 +23,7 @@ def script(proposed: str, answer: Callable[[str], str], labels: tuple[str, ...] 
     """Proposes, calls tasks with one of `labels` classification, and writes instances by `answer`."""
 
     def say(prompt: str) -> str:
-        if "numbered list of tasks" in prompt:
+        if "new tasks, numbered" in prompt:
             return proposed
         if "Write" in prompt and "example" in prompt:
             return answer(prompt)
@@ -135,7 +135,7 @@ def test_tasks_near_an_earlier_one_or_an_example_are_not_answered_and_the_pool_g
     )
 
     def say(prompt: str) -> str:
-        if "numbered list of tasks" in prompt:
+        if "new tasks, numbered" in prompt:
             return next(proposals)
         return "Input: none\nOutput: Well." if "Write" in prompt else "no"
 
@@ -159,15 +159,15 @@ def test_tasks_near_an_earlier_one_or_an_example_are_not_answered_and_the_pool_g
     )
     assert records[2].fields["repeats"] == "List five uses of a brick."
     asked = [turns_of(prompt)[-1]["content"] for prompt in teacher.asked]
-    lists = [text for text in asked if "numbered list of tasks" in text]
+    lists = [text for text in asked if "new tasks, numbered" in text]
     assert "brick" not in lists[0] and "List five uses of a brick." in lists[1]
     assert len(asked) == 2 + 2 * 2
 
 
-def test_numbers_that_were_not_asked_for_and_more_than_were_are_left_out(tmp_path: Path) -> None:
+def test_no_more_tasks_are_taken_than_were_asked_for(tmp_path: Path) -> None:
     proposed = "\n".join(f"{n}. Tell a story of {n} small foxes." for n in range(1, 12))
     rows, _ = made(tmp_path, proposed)
-    assert texts(rows) == [f"Tell a story of {n} small foxes." for n in (3, 4, 5, 6)]
+    assert texts(rows) == [f"Tell a story of {n} small foxes." for n in (1, 2, 3, 4)]
 
 
 def test_unsuited_and_repeated_instructions_are_rejected_with_the_reason_and_not_answered(
@@ -197,7 +197,7 @@ def test_one_answer_that_fails_costs_that_row_alone(tmp_path: Path) -> None:
     assert [type(row) for row in rows] == [RequestFailed, Record]
 
 
-@pytest.mark.parametrize("proposed", ["", "Sure! Here they are.", "1. Only an old number is here."])
+@pytest.mark.parametrize("proposed", ["", "Sure! Here they are.", "- A list without numbers."])
 def test_a_reply_without_numbered_instructions_is_unusable(tmp_path: Path, proposed: str) -> None:
     with pytest.raises(Unusable, match="no numbered task"):
         made(tmp_path, proposed)
