@@ -80,6 +80,15 @@ class Strategy(Step, ABC):
         return (self.teacher,)
 
     @property
+    def several(self) -> bool:
+        """Whether it asks for several samples of one prompt at once, which then go out as one request."""
+        return self.samples > 1
+
+    def needs_of(self, asker: str) -> frozenset[Capability]:
+        """What the endpoint of one of its `askers` must be able to do."""
+        return self.needs if asker == self.teacher else frozenset()
+
+    @property
     def rows_per_seed(self) -> int:
         """Rows planned for one sample of one seed; what a reply doesn't yield is rejected with a reason."""
         return 1
@@ -201,6 +210,9 @@ USE: dict[str, dict[str, str]] = {
         "grounded_qa": "synth.strategies.grounded_qa:GroundedQA",
         "limits": "synth.strategies.limits:Limits",
         "structured": "synth.strategies.structured:Structured",
+        "best_of_n": "synth.strategies.best_of_n:BestOfN",
+        "preference": "synth.strategies.preference:Preference",
+        "code": "synth.strategies.code:Code",
     },
     "filter": {
         "truncated": "synth.filters.text:Truncated",

@@ -22,14 +22,14 @@ from synth.types import Record, Verdict
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-_MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 _VERDICTS = pa.list_(
     pa.struct([("by", pa.string()), ("keep", pa.bool_()), ("score", pa.float64()), ("reason", pa.string())])
 )
 SCHEMA = pa.schema(
     [
         ("id", pa.string()),
-        ("messages", _MESSAGES),
+        ("messages", MESSAGES),
         ("status", pa.string()),
         ("rejected_by", pa.string()),
         ("reason", pa.string()),
