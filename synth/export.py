@@ -33,10 +33,8 @@ def write_train(dataset: Dataset, recipe: Recipe) -> list[Path]:
         held = pa.array(
             [_share(seed) < recipe.run.validation for seed in kept["seed_id"].to_pylist()], pa.bool_()
         )
-        for split, rows in (
-            ("train", kept.filter(pa.compute.invert(held))),
-            ("validation", kept.filter(held)),
-        ):
+        parts = {"train": kept.filter(pa.compute.invert(held)), "validation": kept.filter(held)}
+        for split, rows in parts.items():
             names = [PROMPT_FILE if name == "prompt" else name for name in COLUMNS]
             splits.setdefault(("train", split), []).append(rows.select(list(COLUMNS)).rename_columns(names))
             splits.setdefault(("preference", split), []).append(_pairs(rows))
@@ -53,7 +51,8 @@ def write_train(dataset: Dataset, recipe: Recipe) -> list[Path]:
 def _pairs(rows: pa.Table) -> pa.Table:
     """Those of the rows whose field `rejected` holds turns."""
     pairs = []
-    for row in rows.select(["id", "messages", "fields"]).to_pylist():
+    some = rows.filter(pa.compute.match_substring(rows["fields"], '"rejected":'))
+    for row in some.select(["id", "messages", "fields"]).to_pylist():
         if rejected := orjson.loads(row["fields"]).get("rejected"):
             *prompt, chosen = row["messages"]
             pairs.append({"id": row["id"], "prompt": prompt, "chosen": [chosen], "rejected": rejected})

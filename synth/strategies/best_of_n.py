@@ -36,8 +36,8 @@ class BestOfN(Candidates):
     """Asks `n` answers to a prompt, and keeps those that pass `verify` and agree with the most.
 
     Needs seeds that have every variable of its prompt files, and what its verifiers read. Yields one row, or
-    `n` with `keep` all or distinct. Their fields are the seed's, `passed` and `of` (how many answers passed, of
-    how many: the prompt's pass rate), with `agreement` its share and `majority`, and with `judge` `score`.
+    `n` with `keep` all or distinct. Their fields are the seed's, `passed` and `of` (how many answers passed,
+    of how many: the prompt's pass rate), with `agreement` its share and `majority`, with `judge` a `score`.
     """
 
     agreement: float | None = Field(default=None, gt=0, le=1, validate_default=True)

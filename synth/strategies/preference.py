@@ -1,4 +1,4 @@
-"""`preference`: two answers to one prompt, a better and a worse, for training on both (DPO, arXiv 2305.18290).
+"""`preference`: two answers to one prompt, a better and a worse, to be trained on (DPO, arXiv 2305.18290).
 
 Cui et al. 2023, arXiv 2310.01377 (UltraFeedback): answers of several models, scored by a judge on criteria.
 Lambert et al. 2024, arXiv 2411.15124 (Tulu 3): the worse answers the prompt without one of its constraints.
@@ -31,10 +31,10 @@ class Preference(Candidates):
     """Asks `n` answers to a prompt, and makes a pair of the best and one that is worse.
 
     With `judge` the scores decide; with `verify` the chosen answer passes, and without a judge the rejected
-    one does not. Needs seeds that have every variable of its prompt files, and what its verifiers read. Yields
-    one row: the prompt with the chosen answer, and these fields beside the seed's: `rejected` (the turns in
-    its place), `rejected_model`, with `judge` `score` and `rejected_score`, with relaxed pairs the constraint
-    `dropped`. The run's folder `preference/` has them as `prompt`, `chosen` and `rejected`.
+    one does not. Needs seeds that have every variable of its prompt files, and what its verifiers read.
+    Yields one row: the prompt with the chosen answer, and these fields beside the seed's: `rejected` (the
+    turns in its place), `rejected_model`, with `judge` `score` and `rejected_score`, with relaxed pairs the
+    constraint `dropped`. The run's folder `preference/` has them as `prompt`, `chosen` and `rejected`.
     """
 
     teachers: tuple[str, ...] = ()
