@@ -1,8 +1,8 @@
 """`best_of_n`: several answers to each prompt, of which those are kept that a check finds right.
 
 Yuan et al. 2023, arXiv 2308.01825 (rejection sampling fine-tuning): of 100 answers to a problem, sampled at a
-temperature of 0.7, the right ones with different equations are kept. Without a known answer the one that most
-of them give is taken for right (self-consistency, Wang et al. 2022, arXiv 2203.11171).
+temperature of 0.7, the right ones with right and different equations are kept. Without a known answer the one
+that most of them give is taken for right (self-consistency, Wang et al. 2022, arXiv 2203.11171).
 """
 
 import asyncio
@@ -18,10 +18,10 @@ from synth.errors import Unusable
 from synth.prompts import Prompts
 from synth.steps import Row
 from synth.strategies.candidates import Answer, Candidates, known, none_passed, readable, row_of, score_of
+from synth.strategies.equations import equations, holds
 from synth.types import JSON, Ask, Seed, Verdict
 
 NUMBER = re.compile(r"(?:(?<![\w)])-)?\d[\d,]*(?:\.\d+)?")
-EQUATION = re.compile(r"(?:[\d.,$%()]+\s*[-+*/x\u00d7\u00f7]\s*)+[\d.,$%()]+\s*=\s*\$?\d[\d.,]*")
 
 
 def _pattern(text: str) -> str:
@@ -48,6 +48,8 @@ class BestOfN(Candidates):
     keep: Literal["one", "all", "distinct"] = "one"
     """Of the answers that pass: the first (or with `judge` the best), all, or those whose equations differ
     (whose words differ, where there are no equations)."""
+    sums: bool = False
+    """Reject an answer in which an equation such as 14 - 9 = 18 is wrong, though its end may be right."""
     skip_identical: bool = False
     """Reject a prompt to which all n answers are the same: it has little to teach."""
 
@@ -83,6 +85,8 @@ class BestOfN(Candidates):
         answers = await self.held(replies, seed, prompts)
         if self.skip_identical and len({answer.same for answer in answers}) == 1:
             raise Unusable("all n answers are the same")
+        if self.sums:
+            answers = [_summed(answer) for answer in answers]
         told: dict[str, JSON] = {}
         if self.agreement is not None:
             answers, told = self._agreeing(answers, self.agreement)
@@ -143,6 +147,13 @@ def plain(text: str | None) -> str:
     return text
 
 
+def _summed(answer: Answer) -> Answer:
+    """The answer, rejected where one of its equations is wrong."""
+    if answer.rejection or all(map(holds, equations(answer.row.answer))):
+        return answer
+    return replace(answer, rejection=Verdict("sums", False, None, "an equation is wrong"))
+
+
 def _distinct(answers: list[Answer]) -> list[Answer]:
     """The answers, those that passed and go the way of an earlier one rejected."""
     seen: set[tuple[str, ...]] = set()
@@ -155,8 +166,3 @@ def _distinct(answers: list[Answer]) -> list[Answer]:
             seen.add(way)
         out.append(answer)
     return out
-
-
-def equations(text: str) -> tuple[str, ...]:
-    """The equations of an answer, without spaces, dollars and commas."""
-    return tuple(re.sub(r"[\s,$]", "", found).rstrip(".") for found in EQUATION.findall(text))

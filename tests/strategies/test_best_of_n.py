@@ -16,6 +16,7 @@ from synth.seeds import make_seed
 from synth.steps import Filter, Row
 from synth.strategies.best_of_n import BestOfN, plain
 from synth.strategies.candidates import read_score
+from synth.strategies.equations import equations, holds
 from synth.types import Prompt, Record, Reply, Sampling, Verdict
 
 SEED = make_seed({"question": "How many eggs are six and six?", "answer": "12"})
@@ -115,6 +116,28 @@ def test_distinct_answers_go_different_ways_by_equations_or_else_by_words(tmp_pa
     rows, _ = made(tmp_path, teacher([*RIGHT, "it is, a dozen - 12."]), 5, keep="distinct")
     repeats = "goes the way of another answer"
     assert [told(row)[1] for row in rows] == ["", "", repeats, "", repeats]
+
+
+def test_an_answer_that_comes_to_the_right_end_by_a_wrong_sum_may_be_rejected(tmp_path: Path) -> None:
+    rows, _ = made(tmp_path, teacher(["5 + 6 = 12", "6 + 6 = 12", "12", "6 * 2 = 13"]), sums=True, keep="all")
+    reasons = [told(row)[1] for row in rows]
+    assert reasons == ["an equation is wrong", "", "", "comes to another number"]
+
+
+@pytest.mark.parametrize(
+    ("text", "found", "right"),
+    [
+        ("So 3 * 6 = 18 eggs, and 18 - 2 = 16.", ("3*6=18", "18-2=16"), True),
+        ("$1,200 / 7 = $171.43", ("1200/7=171.43",), True),
+        ("(2 + 3) x 4 = 21", ("(2+3)*4=21",), False),
+        ("7 \u00f7 2 = 3", ("7/2=3",), False),
+        ("1 / 0 = 5 and 20% * 5 = 1", ("1/0=5", "20%*5=1"), True),
+        ("On 3-4 days, x = 5.", (), True),
+    ],
+)
+def test_equations_are_found_and_reckoned(text: str, found: tuple[str, ...], right: object) -> None:
+    assert equations(text) == found
+    assert all(map(holds, found)) is right
 
 
 def test_the_engine_files_rejected_answers_under_the_check_that_rejected_them(tmp_path: Path) -> None:
