@@ -105,8 +105,7 @@ class BestOfN(Candidates):
     async def _one(self, answers: list[Answer], told: dict[str, JSON], ask: Ask, prompts: Prompts) -> Row:
         passed = [answer for answer in answers if answer.rejection is None]
         if not passed:
-            verdict = Verdict(self.name, False, None, none_passed(answers))
-            return replace(row_of(answers[0], answers, **told), status="rejected", verdicts=(verdict,))
+            return none_passed(self.name, answers, answers, **told)
         if not self.judge:
             return row_of(passed[0], answers, **told)
         scored = await self.scored(passed, ask, prompts)

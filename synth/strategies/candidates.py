@@ -160,12 +160,6 @@ def score_of(answer: Answer) -> float:
     return answer.score
 
 
-def none_passed(answers: Iterable[Answer]) -> str:
-    """The reason where all answers are rejected: names the check that most of them failed."""
-    by = Counter(answer.rejection.by for answer in answers if answer.rejection)
-    return f"none of the n answers passed: {by.most_common(1)[0][0]}"
-
-
 def row_of(answer: Answer, answers: Iterable[Answer], **more: JSON) -> Record:
     """The answer's row, with these fields too; all `answers` are paid for in it."""
     replies = [reply for each in answers for reply in (each.reply, *each.marks)]
@@ -176,6 +170,16 @@ def row_of(answer: Answer, answers: Iterable[Answer], **more: JSON) -> Record:
         prompt_tokens=sum(reply.prompt_tokens for reply in replies),
         completion_tokens=sum(reply.completion_tokens for reply in replies),
     )
+
+
+def none_passed(name: str, answers: Sequence[Answer], paid: Sequence[Answer], **more: JSON) -> Record:
+    """The first of answers that are all rejected, with a verdict that says which check most of them failed.
+
+    `paid` are all that were asked for the row.
+    """
+    by = Counter(answer.rejection.by for answer in answers if answer.rejection)
+    verdict = Verdict(name, False, None, f"none of the n answers passed: {by.most_common(1)[0][0]}")
+    return replace(row_of(answers[0], paid, **more), status="rejected", verdicts=(verdict,))
 
 
 def known(turns: Sequence[Message], seed: Seed, ask: Ask) -> Repeated | None:

@@ -20,7 +20,7 @@ from synth.errors import Unusable
 from synth.prompts import Prompts
 from synth.steps import Row, Strategy, Verifiers, answered
 from synth.strategies.candidates import checked, lacking
-from synth.types import JSON, Ask, Record, Reply, Seed, Verdict
+from synth.types import JSON, Ask, Capability, Record, Reply, Seed, Verdict
 
 FENCE = re.compile(r"```(?:python|py)?[ \t]*\n(.*?)(?:```|\Z)", re.DOTALL | re.IGNORECASE)
 HEAD = re.compile(r"def\s+([A-Za-z_]\w*)\s*\([^()\n]*(?:\([^()\n]*\)[^()\n]*)*\)(?:\s*->\s*[^\n:`]+)?")
@@ -61,6 +61,8 @@ class Code(Strategy):
     """Tests asked of the teacher."""
     min_tests: int = Field(default=2, gt=0)
     """Tests that a task must have; what calls no function of the task is none."""
+    guided: bool = False
+    """Let the tests be lines of `assert name(...) == ...` alone, by guided decoding: for small teachers."""
     agreement: bool = False
     """Run each solution on each test, and keep the one whose tests, times the solutions that pass the same
     ones, are the most (CodeT); tests that it fails are taken for wrong and left out. For n of 3 and more."""
@@ -77,6 +79,11 @@ class Code(Strategy):
     def several(self) -> bool:
         """Solutions are asked at once."""
         return self.n > 1 or self.samples > 1
+
+    @property
+    def needs(self) -> frozenset[Capability]:
+        """Guided decoding, where it is asked for."""
+        return frozenset({"regex"} if self.guided else ())
 
     def given(self, fields: frozenset[str]) -> dict[str, frozenset[str]]:
         """The seed's fields, and what each prompt file is told beside them."""
@@ -149,8 +156,10 @@ class Code(Strategy):
             return Task(text, name, (own.strip(),))
         if not function:
             raise Unusable("the task names no function")
-        told = {"task": text, "function": function, "count": self.tests}
-        made.append(await ask(prompts.render(self.tests_prompt, told)))
+        turns = prompts.render(self.tests_prompt, {"task": text, "function": function, "count": self.tests})
+        line = rf"assert {function}\([^\n]{{0,60}}\) == [^\n]{{1,60}}\n"
+        form = rf"```python\n({line}){{{min(self.min_tests, self.tests)},{self.tests}}}```"
+        made.append(await (ask(turns, regex=form) if self.guided else ask(turns)))
         written = "\n".join(FENCE.findall(made[-1].text)) or made[-1].text
         return Task(text, function, useful(written, function, self.min_tests)[: self.tests])
 

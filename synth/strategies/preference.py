@@ -93,7 +93,7 @@ class Preference(Candidates):
         own, others = answers[: self.n], answers[self.n :]
         chosen = [answer for answer in own if answer.rejection is None]
         if not chosen:
-            raise Unusable(none_passed(own))
+            return [none_passed(self.name, own, answers)]
         worse = self._worse(own, others)
         if self.judge:
             both = {answer.number: answer for answer in (*chosen, *worse)}

@@ -1,4 +1,5 @@
 import asyncio
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,12 +9,13 @@ from rows import scripted
 
 from synth.engine import Steps, Unit, run_unit
 from synth.errors import Repeated, RequestFailed, Unusable
-from synth.llm.scripted import ScriptedTeacher
+from synth.llm.journal import Journal
+from synth.llm.scripted import ScriptedTeacher, text_of
 from synth.prompts import Prompts
 from synth.seeds import make_seed
 from synth.steps import Filter, Row
 from synth.strategies.code import Code, called, task_of, useful
-from synth.types import JSON, Record, Reply, Verdict
+from synth.types import JSON, Prompt, Record, Reply, Sampling, Verdict
 
 SEED = make_seed({"topic": "doubling"})
 TASK = "Write a function that doubles a number.\n\n`def twice(n: int) -> int`"
@@ -75,6 +77,23 @@ def test_a_row_is_a_task_with_tests_and_a_solution_that_passes_them(tmp_path: Pa
         "of": 1,
     }
     assert len(asked.asked) == len(row.replies) == 3 and row.prompt.startswith("code/task@")
+
+
+def test_the_form_of_tests_may_be_held_by_guided_decoding(tmp_path: Path) -> None:
+    forms: list[str | None] = []
+
+    def script(prompt: Prompt, sampling: Sampling) -> str | Reply:
+        forms.append(sampling.get("regex"))
+        return teacher(RIGHT)(text_of(prompt))
+
+    strategy = Code.model_validate({**VERIFY, "guided": True, "tests": 3})
+    asker = ScriptedTeacher(script).asker(Journal(tmp_path / "journal"))
+    [row] = asyncio.run(strategy.generate(SEED, asker, Prompts(tmp_path)))
+    assert isinstance(row, Record) and row.status == "kept"
+    assert forms[0] is forms[2] is None and forms[1] is not None
+    assert re.fullmatch(forms[1], TESTS) and not re.fullmatch(forms[1], RIGHT)
+    assert not re.fullmatch(forms[1], "```python\nassert twice(2) == 4\n```")
+    assert strategy.needs_of("teacher") == {"regex"} and not Code.model_validate(VERIFY).needs
 
 
 def test_tests_are_written_by_one_who_has_not_seen_a_solution(tmp_path: Path) -> None:

@@ -132,12 +132,6 @@ def test_an_answer_that_the_judge_did_not_score_readably_is_neither(tmp_path: Pa
     ("answers", "keys", "reason"),
     [
         ([GOOD, GOOD], {"verify": VERIFY}, "no answer fails the verifiers"),
-        ([BAD, BAD], {"verify": VERIFY}, "none of the n answers passed: constraint"),
-        (
-            [Reply(GOOD, "length", 1, 1, "m"), ""],
-            {"verify": VERIFY},
-            "none of the n answers passed: truncated",
-        ),
         ([GOOD, Reply(BAD, "length", 1, 1, "m")], {"verify": VERIFY}, "no answer fails the verifiers"),
     ],
 )
@@ -180,6 +174,18 @@ def test_a_relaxed_pair_needs_constraints_that_the_prompt_puts_in_words(tmp_path
     relaxed = Preference.model_validate({**KEYS, "pairs": "relaxed", "verify": VERIFY})
     assert "needs seeds with `constraints`" in relaxed.missing(frozenset({"question"}))
     assert relaxed.missing(frozenset({"constraints"})) == ""
+
+
+@pytest.mark.parametrize(
+    ("answers", "by"),
+    [([BAD, BAD], "constraint"), ([Reply(BAD, "length", 1, 2, "m"), ""], "truncated")],
+)
+def test_where_no_answer_passes_the_row_shows_the_first_and_what_they_failed(
+    tmp_path: Path, answers: list[str | Reply], by: str
+) -> None:
+    row = made(tmp_path, Several(tmp_path, in_turn(*answers), "teacher"), n=2, verify=VERIFY)
+    assert row.status == "rejected" and row.rejection is not None and row.answer == BAD
+    assert row.rejection.reason == f"none of the n answers passed: {by}" and len(row.replies) == 2
 
 
 def test_an_answer_that_fails_costs_the_pair(tmp_path: Path) -> None:
