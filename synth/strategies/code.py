@@ -121,15 +121,21 @@ class Code(Strategy):
             for reply in replies
         ]
         if self.agreement:
-            rows, task = await self._agreeing(rows, task, seed)
+            agreed = await self._agreed(rows, task, seed)
+            if len(agreed) < min(self.min_tests, len(task.tests)):
+                return [self._refused(rows[0], "solutions and tests do not agree")]
+            task = replace(task, tests=agreed)
+            rows = [replace(row, fields=task.fields(seed)) for row in rows]
         verdicts = await asyncio.gather(*map(self._checked, rows))
         passed = [row for row, verdict in zip(rows, verdicts, strict=True) if verdict is None]
         told = task.fields(seed, passed=len(passed), of=self.n)
         if passed:
             return [replace(passed[0], fields=told)]
         by = Counter(verdict.by for verdict in verdicts if verdict).most_common(1)[0][0]
-        verdict = Verdict(self.name, False, None, f"no solution passed: {by}")
-        return [replace(rows[0], fields=told, status="rejected", verdicts=(verdict,))]
+        return [self._refused(replace(rows[0], fields=told), f"no solution passed: {by}")]
+
+    def _refused(self, row: Record, reason: str) -> Record:
+        return replace(row, status="rejected", verdicts=(Verdict(self.name, False, None, reason),))
 
     async def _task(self, seed: Seed, ask: Ask, prompts: Prompts, made: list[Reply]) -> tuple[str, str]:
         """The task in words, and its function's name ("" where a seed's own does not say)."""
@@ -158,7 +164,7 @@ class Code(Strategy):
             raise Unusable("the task names no function")
         turns = prompts.render(self.tests_prompt, {"task": text, "function": function, "count": self.tests})
         line = rf"assert {function}\([^\n]{{0,60}}\) == [^\n]{{1,60}}\n"
-        form = rf"```python\n({line}){{{min(self.min_tests, self.tests)},{self.tests}}}```"
+        form = rf"```python\n({line}){{{self.tests}}}```"
         made.append(await (ask(turns, regex=form) if self.guided else ask(turns)))
         written = "\n".join(FENCE.findall(made[-1].text)) or made[-1].text
         return Task(text, function, useful(written, function, self.min_tests)[: self.tests])
@@ -169,8 +175,8 @@ class Code(Strategy):
             return Verdict("truncated", False, None, "the answer was cut")
         return await checked(row, self.verify)
 
-    async def _agreeing(self, rows: list[Record], task: Task, seed: Seed) -> tuple[list[Record], Task]:
-        """The solutions, those in largest agreement first, and the task with the tests that these pass."""
+    async def _agreed(self, rows: list[Record], task: Task, seed: Seed) -> tuple[str, ...]:
+        """The tests that the solutions in the largest agreement pass."""
 
         async def passes(row: Record, test: str) -> bool:
             one = replace(task, tests=(test,))
@@ -182,11 +188,7 @@ class Code(Strategy):
 
         sets = await asyncio.gather(*map(passed, rows))
         votes = Counter(sets)
-        best = max(sets, key=lambda tests: votes[tests] * len(tests))
-        if len(best) < min(self.min_tests, len(task.tests)):
-            raise Unusable("solutions and tests do not agree")
-        task = replace(task, tests=best)
-        return [replace(row, fields=task.fields(seed)) for row in rows], task
+        return max(sets, key=lambda tests: votes[tests] * len(tests))
 
 
 def task_of(reply: str) -> tuple[str, str]:

@@ -122,9 +122,10 @@ def test_solutions_that_agree_put_a_wrong_test_out(tmp_path: Path) -> None:
     assert isinstance(row, Record) and row.answer == RIGHT
     assert row.fields["tests"] == "assert twice(3) == 6\nassert twice(0) == 0"
     assert (row.fields["passed"], row.fields["of"]) == (2, 3)
-    with pytest.raises(Unusable, match=r"^solutions and tests do not agree$"):
-        nothing = "```python\ndef once(n):\n    return n\n```"
-        made(tmp_path / "3", teacher(*[nothing] * 3), n=3, agreement=True)
+    nothing = "```python\ndef once(n):\n    return n\n```"
+    row, _ = made(tmp_path / "3", teacher(*[nothing] * 3), n=3, agreement=True)
+    assert isinstance(row, Record) and row.rejection is not None
+    assert (row.status, row.rejection.reason) == ("rejected", "solutions and tests do not agree")
 
 
 def test_seeds_may_hold_the_task_and_its_tests(tmp_path: Path) -> None:
