@@ -14,7 +14,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from synth.errors import Unusable
 from synth.prompts import Prompts
@@ -65,7 +65,7 @@ class Code(Strategy):
     """Let the tests be lines of `assert name(...) == ...` alone, by guided decoding: for small teachers."""
     agreement: bool = False
     """Run each solution on each test, and keep the one whose tests, times the solutions that pass the same
-    ones, are the most (CodeT); tests that it fails are taken for wrong and left out. For n of 3 and more."""
+    ones, are the most (CodeT), two at least; tests that it fails are taken for wrong and left out."""
     prompt: str = "code/task"
     """Gets the seed's fields; its reply is a task that names the function's head, `def name(...)`."""
     tests_prompt: str = "code/tests"
@@ -74,6 +74,13 @@ class Code(Strategy):
     """Gets `task`; its reply is the answer."""
     student_prompt: str = "code/student"
     """Its turns are stored in the row. Gets the seed's fields and `task`."""
+
+    @field_validator("agreement")
+    @classmethod
+    def _several(cls, agreement: object, given: ValidationInfo) -> object:
+        if agreement and given.data.get("n") == 1:
+            raise ValueError("one solution agrees with itself; write n = 4")
+        return agreement
 
     @property
     def several(self) -> bool:
@@ -176,7 +183,7 @@ class Code(Strategy):
         return await checked(row, self.verify)
 
     async def _agreed(self, rows: list[Record], task: Task, seed: Seed) -> tuple[str, ...]:
-        """The tests that the solutions in the largest agreement pass."""
+        """The tests that the solutions in the largest agreement pass; none where no two solutions agree."""
 
         async def passes(row: Record, test: str) -> bool:
             one = replace(task, tests=(test,))
@@ -188,7 +195,8 @@ class Code(Strategy):
 
         sets = await asyncio.gather(*map(passed, rows))
         votes = Counter(sets)
-        return max(sets, key=lambda tests: votes[tests] * len(tests))
+        shared = [tests for tests in sets if votes[tests] > 1]
+        return max(shared, key=lambda tests: votes[tests] * len(tests), default=())
 
 
 def task_of(reply: str) -> tuple[str, str]:

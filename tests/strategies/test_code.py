@@ -122,6 +122,8 @@ def test_solutions_that_agree_put_a_wrong_test_out(tmp_path: Path) -> None:
     assert isinstance(row, Record) and row.answer == RIGHT
     assert row.fields["tests"] == "assert twice(3) == 6\nassert twice(0) == 0"
     assert (row.fields["passed"], row.fields["of"]) == (2, 3)
+    row, _ = made(tmp_path / "4", teacher(WRONG, RIGHT), n=2, agreement=True)
+    assert isinstance(row, Record) and row.status == "rejected"
     nothing = "```python\ndef once(n):\n    return n\n```"
     row, _ = made(tmp_path / "3", teacher(*[nothing] * 3), n=3, agreement=True)
     assert isinstance(row, Record) and row.rejection is not None
@@ -219,6 +221,8 @@ def test_a_request_that_fails_fails_the_row(tmp_path: Path) -> None:
 def test_a_verifier_is_asked_for_and_prompts_get_what_they_read(tmp_path: Path) -> None:
     with pytest.raises(ValidationError, match="verify"):
         Code.model_validate({"verify": []})
+    with pytest.raises(ValidationError, match="one solution agrees with itself"):
+        Code.model_validate({**VERIFY, "agreement": True})
     nested = Code.model_validate({"verify": [{"use": "constraint"}]})
     assert 'verifies by `constraint`, which needs the field "constraints"' in nested.missing(frozenset())
     for fields in (frozenset({"topic"}), frozenset({"task"})):
