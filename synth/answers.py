@@ -62,6 +62,11 @@ def last_number(answer: str) -> Fraction | None:
     return found[-1 if mark is None else 0] if found else None
 
 
+def shown(value: Fraction) -> str:
+    """A number as people write it: whole, or with at most twelve digits."""
+    return str(value) if value.denominator == 1 else f"{float(value):.12g}"
+
+
 def same_answer(answer: str, reference: str) -> bool:
     """Whether an answer comes to a reference, which may itself be a solution that ends in `#### 42`.
 

@@ -4,10 +4,20 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import orjson
 import pyarrow as pa
 
 from synth.recipe import Recipe
-from synth.store import Dataset, has_tools, read_parquet, train_columns, write_parquet, write_whole
+from synth.store import (
+    MESSAGES,
+    Dataset,
+    has_tools,
+    message,
+    read_parquet,
+    train_columns,
+    write_parquet,
+    write_whole,
+)
 
 FILE_ROWS = 50_000
 COLUMNS = ("id", "messages", "strategy", "seed_id", "prompt", "sample", "model", "replies")
@@ -17,40 +27,58 @@ that chat templates take, `tokenizer.apply_chat_template(row["messages"], tools=
 are text for `json.loads`. What tools give back is invented where the ids of calls begin with "sim".
 
 """
+PROMPT_FILE = "prompt_file"
+"""What `prompt` is called in these files: trainers read a column `prompt` as the turns before an answer."""
+PAIRS = pa.schema([("id", pa.string()), *((name, MESSAGES) for name in ("prompt", "chosen", "rejected"))])
+"""A pair: its turns up to the two answers, and each of them as turns, as TRL's DPO reads them."""
 
 
 def write_train(dataset: Dataset, recipe: Recipe) -> list[Path]:
     """`train-*.parquet` and `validation-*.parquet` from the kept rows of `curated/`, and `README.md` beside.
 
-    Rows of one seed never fall on both sides. The card stands in the run folder, not in `train/`, because
-    pandas reads every file of a folder.
+    `train/` has every kept conversation, `preference/` those that have a rejected answer too, as pairs. Rows
+    of one seed never fall on both sides. The card stands in the run folder, not in `train/`, because pandas
+    reads every file of a folder.
     """
-    splits: dict[str, list[pa.Table]] = {"train": [], "validation": []}
+    splits: dict[tuple[str, str], list[pa.Table]] = {}
     shards = [_kept(shard) for shard in dataset.shards("curated")]
     tools = any(map(has_tools, shards))
-    for table in shards:
-        kept = train_columns(table, COLUMNS, tools=tools)
+    names = [PROMPT_FILE if name == "prompt" else name for name in COLUMNS] + ["tools"] * tools
+    for kept in shards:
         held = pa.array(
             [_share(seed) < recipe.run.validation for seed in kept["seed_id"].to_pylist()], pa.bool_()
         )
-        splits["validation"].append(kept.filter(held))
-        splits["train"].append(kept.filter(pa.compute.invert(held)))
+        parts = {"train": kept.filter(pa.compute.invert(held)), "validation": kept.filter(held)}
+        for split, rows in parts.items():
+            columns = train_columns(rows, COLUMNS, tools=tools).rename_columns(names)
+            splits.setdefault(("train", split), []).append(columns)
+            splits.setdefault(("preference", split), []).append(_pairs(rows))
     files: list[Path] = []
-    for split, tables in splits.items():
+    for (folder, split), tables in splits.items():
         whole = pa.concat_tables(tables)
-        if split == "train" or whole.num_rows:
-            files += _write(dataset.folder / "train", split, whole)
+        if (folder, split) == ("train", "train") or whole.num_rows:
+            files += _write(dataset.folder / folder, split, whole)
     card = dataset.folder / "README.md"
-    written = sorted({file.name.partition("-")[0] for file in files})
-    write_whole(card, _card(dataset, recipe, written, tools=tools).encode())
+    write_whole(card, _card(dataset, recipe, files, tools=tools).encode())
     return [*files, card]
 
 
 def _kept(shard: Path) -> pa.Table:
     table = read_parquet(shard)
     return table.filter(pa.compute.equal(table["status"], "kept")).select(
-        [name for name in (*COLUMNS, "tools") if name in table.column_names]
+        [name for name in (*COLUMNS, "fields", "tools") if name in table.column_names]
     )
+
+
+def _pairs(rows: pa.Table) -> pa.Table:
+    """Those of the rows whose field `rejected` holds turns."""
+    pairs = []
+    some = rows.filter(pa.compute.match_substring(rows["fields"], '"rejected":'))
+    for row in some.select(["id", "messages", "fields"]).to_pylist():
+        if rejected := orjson.loads(row["fields"]).get("rejected"):
+            *prompt, chosen = map(message, row["messages"])
+            pairs.append({"id": row["id"], "prompt": prompt, "chosen": [chosen], "rejected": rejected})
+    return pa.Table.from_pylist(pairs, PAIRS)
 
 
 def _share(seed_id: str) -> float:
@@ -64,16 +92,19 @@ def _write(folder: Path, split: str, whole: pa.Table) -> Iterator[Path]:
         yield path
 
 
-def _card(dataset: Dataset, recipe: Recipe, splits: list[str], *, tools: bool) -> str:
-    configs = "\n".join(f"  - split: {split}\n    path: train/{split}-*.parquet" for split in splits)
+def _card(dataset: Dataset, recipe: Recipe, files: list[Path], *, tools: bool) -> str:
+    configs = "\n".join(
+        f"- config_name: {name}\n  data_files:\n"
+        + "\n".join(f"  - split: {split}\n    path: {folder}/{split}-*.parquet" for split in splits)
+        for name, folder in (("default", "train"), ("preference", "preference"))
+        if (splits := sorted({f.name.partition("-")[0] for f in files if f.parent.name == folder}))
+    )
     counts = dataset.counts()
     reasons = "\n".join(
         f"| {status} | {by} | {reason} | {rows:,} |" for (status, by, reason), rows in counts.counter.items()
     )
     return f"""---
 configs:
-- config_name: default
-  data_files:
 {configs}
 tags:
 - synthetic

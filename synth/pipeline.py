@@ -8,7 +8,7 @@ import asyncio
 import gc
 import hashlib
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
@@ -28,9 +28,7 @@ from synth.llm.weights import find_model, identify
 from synth.models import Models, Say, servers_of
 from synth.novelty import Novelty
 from synth.recipe import Recipe, load_recipe
-from synth.steps import Step
 from synth.store import Counts, Dataset, sha256, write_whole
-from synth.types import Capability
 from synth.units import Steps
 
 if TYPE_CHECKING:
@@ -199,9 +197,10 @@ def steps_of(run: Run, models: Models) -> Steps:
 
     def asker(name: str) -> Asker:
         asking = [step for step in recipe.generate if name in step.askers]
-        own = [step for step in asking if step.teacher == name]
-        needs = _needs([*own, *(recipe.judges if name == "judge" else ())])
-        return models.asker(name, recipe.roles[name], needs=needs, several=any(s.samples > 1 for s in asking))
+        judges = recipe.judges if name == "judge" else ()
+        wanted = [(s.name, s.needs_of(name)) for s in asking] + [(j.name, j.needs) for j in judges]
+        needs = {ability: step for step, abilities in reversed(wanted) for ability in abilities}
+        return models.asker(name, recipe.roles[name], needs=needs, several=any(s.several for s in asking))
 
     steps = steps_by(run, asker("teacher"), asker("judge"))
     return replace(steps, others={name: asker(name) for name in recipe.teachers})
@@ -226,10 +225,6 @@ def _few_collections() -> Iterator[None]:
     finally:
         gc.set_threshold(*before)
         gc.unfreeze()
-
-
-def _needs(asking: Sequence[Step]) -> dict[Capability, str]:
-    return {ability: step.name for step in reversed(asking) for ability in step.needs}
 
 
 @asynccontextmanager
@@ -265,6 +260,7 @@ def curate(run: Run) -> Counts:
             start = time.monotonic()
             run.dataset.clear("curated")
             run.dataset.clear("train")
+            run.dataset.clear("preference")
             decided = curation.select(run.dataset, run.recipe.select)
             if run.recipe.run.target is not None:
                 curation.trim(run.dataset, decided, quotas_of(run))

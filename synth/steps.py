@@ -4,11 +4,15 @@ A step is a frozen pydantic model: its fields are its recipe keys, unknown keys 
 own, derive from a base, and write `use = "my_package.my_module:MyStep"` in the recipe.
 """
 
+import asyncio
 import difflib
+import functools
 import importlib
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeAlias
 
 from pydantic import (
@@ -83,6 +87,15 @@ class Strategy(Step, ABC):
         return (self.teacher,)
 
     @property
+    def several(self) -> bool:
+        """Whether it asks for several samples of one prompt at once, which then go out as one request."""
+        return self.samples > 1
+
+    def needs_of(self, asker: str) -> frozenset[Capability]:
+        """What the endpoint of one of its `askers` must be able to do."""
+        return self.needs if asker == self.teacher else frozenset()
+
+    @property
     def rows_per_seed(self) -> int:
         """Rows planned for one sample of one seed; what a reply doesn't yield is rejected with a reason."""
         return 1
@@ -137,6 +150,32 @@ class Filter(Step, ABC):
     @abstractmethod
     def check(self, record: Record) -> Verdict:
         """Keep or reject, with the reason."""
+
+
+async def first_rejection(record: Record, checks: Iterable[Filter]) -> Verdict | None:
+    """Why filters reject a record; None where all keep it."""
+    said = await checked(record, checks)
+    return said[-1] if said and not said[-1].keep else None
+
+
+async def checked(record: Record, checks: Iterable[Filter]) -> list[Verdict]:
+    """What filters say of a record, up to the first rejection; blocking ones run in threads."""
+    verdicts: list[Verdict] = []
+    for check in checks:
+        if check.blocking:
+            said = await asyncio.get_running_loop().run_in_executor(_threads(), check.check, record)
+        else:
+            said = check.check(record)
+        verdicts.append(replace(said, by=check.name))
+        if not said.keep:
+            break
+    return verdicts
+
+
+@functools.cache
+def _threads() -> ThreadPoolExecutor:
+    """Where blocking filters run: one thread a core, apart from those that write files."""
+    return ThreadPoolExecutor(os.cpu_count(), "filter")
 
 
 def _built(checks: object) -> object:
@@ -220,6 +259,9 @@ USE: dict[str, dict[str, str]] = {
         "limits": "synth.strategies.limits:Limits",
         "structured": "synth.strategies.structured:Structured",
         "tool_use": "synth.strategies.tool_use:ToolUse",
+        "best_of_n": "synth.strategies.best_of_n:BestOfN",
+        "preference": "synth.strategies.preference:Preference",
+        "code": "synth.strategies.code:Code",
     },
     "filter": {
         "truncated": "synth.filters.text:Truncated",

@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 _TURN = [("role", pa.string()), ("content", pa.string())]
-_MESSAGES = pa.list_(pa.struct(_TURN))
+MESSAGES = pa.list_(pa.struct(_TURN))
 _VERDICTS = pa.list_(
     pa.struct([("by", pa.string()), ("keep", pa.bool_()), ("score", pa.float64()), ("reason", pa.string())])
 )
 SCHEMA = pa.schema(
     [
         ("id", pa.string()),
-        ("messages", _MESSAGES),
+        ("messages", MESSAGES),
         ("status", pa.string()),
         ("rejected_by", pa.string()),
         ("reason", pa.string()),

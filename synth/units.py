@@ -1,12 +1,9 @@
 """A unit: one sample of one seed by one strategy, and how its rows are made, checked and judged."""
 
 import asyncio
-import functools
 import hashlib
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 import orjson
@@ -15,7 +12,7 @@ from synth.errors import Repeated, RequestFailed, Unusable
 from synth.llm.asker import Asker, StepAsk
 from synth.novelty import Novelty, asked
 from synth.prompts import Prompts
-from synth.steps import Filter, Judge, Row, Strategy
+from synth.steps import Filter, Judge, Row, Strategy, checked
 from synth.types import Record, Seed, Status, Verdict
 
 
@@ -156,12 +153,9 @@ def _identified(unit: Unit, number: int, record: Record) -> Record:
 
 async def filtered(record: Record, steps: Steps) -> Record:
     """The record with the verdicts of the filters, up to the first rejection."""
-    verdicts: list[Verdict] = []
-    for check in steps.filters:
-        verdicts.append(_signed(await _checked(check, record), check.name))
-        if not verdicts[-1].keep:
-            return replace(record, verdicts=tuple(verdicts), status="rejected")
-    return replace(record, verdicts=tuple(verdicts))
+    verdicts = tuple(await checked(record, steps.filters))
+    kept = not verdicts or verdicts[-1].keep
+    return replace(record, verdicts=verdicts, status="kept" if kept else "rejected")
 
 
 async def judged(record: Record, steps: Steps) -> Record:
@@ -182,18 +176,6 @@ async def judged(record: Record, steps: Steps) -> Record:
         if not verdict.keep:
             return replace(record, verdicts=tuple(verdicts), status="rejected")
     return replace(record, verdicts=tuple(verdicts), status="kept")
-
-
-async def _checked(check: Filter, record: Record) -> Verdict:
-    if not check.blocking:
-        return check.check(record)
-    return await asyncio.get_running_loop().run_in_executor(_threads(), check.check, record)
-
-
-@functools.cache
-def _threads() -> ThreadPoolExecutor:
-    """Where blocking filters run: one thread a core, apart from those that write files."""
-    return ThreadPoolExecutor(os.cpu_count(), "filter")
 
 
 def _signed(verdict: Verdict, name: str) -> Verdict:

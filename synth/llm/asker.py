@@ -13,6 +13,9 @@ from synth.errors import Repeated
 from synth.llm.journal import Journal
 from synth.types import Prompt, Reply, Sampling
 
+APART = 1_000_000
+"""Between the numbers that two samples of a seed give to their requests."""
+
 
 @dataclass(slots=True)
 class Meter:
@@ -200,7 +203,8 @@ class StepAsk:
     """An `Ask` of one step: who is called `default` answers a request that names nobody.
 
     Requests are counted for `step`, those to somebody else for "step, name"; and numbered `sample` where
-    they name none. Every text is new to it.
+    they name none. Numbers that they name count from `sample * APART`, so that no two samples of a seed share
+    a draw. Every text is new to it.
     """
 
     askers: Mapping[str, Asker]
@@ -210,8 +214,9 @@ class StepAsk:
 
     async def __call__(self, prompt: Prompt, /, *, by: str = "", **sampling: Unpack[Sampling]) -> Reply:
         """The reply, from the journal where this was ever asked."""
-        if self.sample and "sample" not in sampling:
-            sampling["sample"] = self.sample
+        if self.sample:
+            number = sampling.get("sample")
+            sampling["sample"] = self.sample if number is None else self.sample * APART + number
         step = self.step if by in ("", self.default) else f"{self.step}, {by}"
         return await self.askers[by or self.default].ask(prompt, sampling, step)
 
