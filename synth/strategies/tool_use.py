@@ -31,6 +31,7 @@ from synth.strategies.tools import (
     numbers,
     plan,
     read_tools,
+    request_form,
     required,
     returns,
     same_calls,
@@ -76,6 +77,8 @@ class ToolUse(Strategy):
     """The fewest and the most tools that the assistant is given, those that it calls included."""
     per_seed: int = Field(default=1, gt=0)
     """Rows of one seed, each about another tool as long as there are any."""
+    guided: bool = False
+    """Let a request hold its arguments, in their order, by guided decoding: for small teachers."""
     plan_prompt: str = "tool_use/plan"
     """Gets the seed's fields and `tool` (name, description, parameters); its reply is the arguments of a
     call."""
@@ -121,8 +124,8 @@ class ToolUse(Strategy):
 
     @property
     def needs(self) -> frozenset[Capability]:
-        """Guided decoding by a schema."""
-        return frozenset({"json_schema"})
+        """Guided decoding by a schema, and by a regex where it is asked for."""
+        return frozenset({"json_schema", "regex"} if self.guided else {"json_schema"})
 
     @property
     def adds(self) -> frozenset[str]:
@@ -204,9 +207,11 @@ class _Maker:
             {**call, "description": tool["function"]["description"]}
             for call, tool in zip(calls, self.plan.about, strict=True)
         ]
-        reply = await self._asked(self.step.prompt, {**self.seed.fields, "calls": described})
-        request = _whole(reply, "request")
-        if not all(mentions(request, value) for call in calls for value in values_of(call["arguments"])):
+        told = {**self.seed.fields, "calls": described}
+        values = [value for call in calls for value in values_of(call["arguments"])]
+        form: Sampling = {"regex": request_form(values)} if self.step.guided and values else {}
+        request = _whole(await self._asked(self.step.prompt, told, **form), "request")
+        if not all(mentions(request, value) for value in values):
             raise Unusable("the request leaves out an argument that it was to have")
         must_be_new(self.ask, request)
         return request

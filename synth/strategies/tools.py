@@ -202,6 +202,12 @@ def mentions(text: str, value: str | float) -> bool:
     return named or float(value) in numbers(text)
 
 
+def request_form(values: Sequence[str | int | float]) -> str:
+    """The regex of a request that has these values in their order, and no other number."""
+    plain = [re.sub(r"([\\.^$*+?()[\]{}|])", r"\\\1", str(value)) for value in values]
+    return r"[A-Z][a-zA-Z ,'.!]{8,70} " + r" [a-zA-Z ,']{2,40} ".join(plain) + r"( [a-zA-Z ,']{2,40})?[.?!]"
+
+
 def numbers(text: str) -> set[float]:
     """The numbers that a text has in digits; those on either side of a point or comma too."""
     found = NUMBER.findall(text)

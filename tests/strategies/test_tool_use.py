@@ -1,5 +1,6 @@
 import asyncio
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from synth.recipe import load_recipe
 from synth.seeds import make_seed
 from synth.steps import build
 from synth.strategies.tool_use import ToolUse
+from synth.strategies.tools import request_form
 from synth.types import JSON, Prompt, Record, Reply, Sampling
 from synth.units import Steps, Unit, run_unit
 
@@ -367,3 +369,14 @@ def test_a_tool_file_is_found_from_the_project_and_its_content_decides_the_runs_
         RecipeError, match=r"generate\[0\]: tools: .*tools\.json: can't be read as a JSON file"
     ):
         load_recipe(recipe)
+
+
+def test_a_guided_request_has_its_arguments_by_its_form() -> None:
+    form = re.compile(request_form(["city bike", 3, "2026-08-22", "a.b"]))
+    said = (
+        "Hello there, I would like a city bike for my sister and 3 friends on 2026-08-22 to go to a.b please."
+    )
+    assert form.fullmatch(said)
+    assert not form.fullmatch(said.replace("a.b", "axb"))
+    assert not form.fullmatch(said.replace("my sister", "my 2 sisters"))
+    assert "regex" in step(guided=True).needs and "regex" not in step().needs
