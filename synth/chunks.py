@@ -24,6 +24,8 @@ SENTENCE_END = re.compile(
     r"|[\u3002\uff01\uff1f][\u300d\u300f\u201d]*(\s*)"
     r"|(\n)(?=[ \t]*(?:[-*+|]|\d+[.)])[ \t])"  # the next item of a list, the next row of a table
 )
+WHOLE = re.compile(r"(?:[.!?\u2026][\"'\u201d\u2019)\]*_]*|[\u3002\uff01\uff1f][\u300d\u300f\u201d]*)\Z")
+TABLE = re.compile(r"[ \t]*\|")
 LINE_END = re.compile(r"(\n)")
 WORD_END = re.compile(rf"(\s+)|(?<=[{CJK}])()|()(?=[{CJK}])")
 SECTION, PARAGRAPH, SENTENCE, INSIDE, GLUED = range(5)
@@ -91,6 +93,17 @@ def find(text: str, quote: str) -> tuple[int, int] | None:
     right = r"(?!\w)" if parts[-1][-1].isalnum() else ""
     match = re.search(left + r"\s+".join(map(re.escape, parts)) + right, text)
     return match.span() if match else None
+
+
+def sentences(text: str) -> list[tuple[int, int]]:
+    """Where the whole sentences of a text stand: what ends in a full stop or the like; no table or code."""
+    found: list[tuple[int, int]] = []
+    for begin, until, kind in _blocks(text):
+        for start, end in _spans(text, begin, until, SENTENCE_END) if kind == "paragraph" else ():
+            end = start + len(text[start:end].rstrip())
+            if WHOLE.search(text, start, end) and not TABLE.match(text, start, end):
+                found.append((start, end))
+    return found
 
 
 def _end(pieces: list[_Piece], before: list[int], start: int, fresh: int, full: int) -> int:

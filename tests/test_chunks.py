@@ -3,7 +3,7 @@ from itertools import pairwise
 
 import pytest
 
-from synth.chunks import WORD, Chunk, chunks, find
+from synth.chunks import WORD, Chunk, chunks, find, sentences
 
 
 def words(text: str) -> int:
@@ -111,3 +111,10 @@ def test_a_quote_is_found_whatever_its_white_space_and_as_whole_words() -> None:
     assert find(text, "at nin") is None
     assert find(text, "the shop") is None
     assert find(text, " ") is None
+
+
+def test_sentences_are_whole_and_no_headings_tables_or_code() -> None:
+    text = "# A heading.\n\nOne is\nhere. (Two!)  No mark\n\n| a | b. |\n\n```\ncode.\n```\n\n"
+    text += "\u4e00\u4e8c\u3002\u4e09\u3002"
+    found = [text[start:end] for start, end in sentences(text)]
+    assert found == ["One is\nhere.", "(Two!)", "\u4e00\u4e8c\u3002", "\u4e09\u3002"]

@@ -1,22 +1,24 @@
 """`grounded_qa`: questions about a text, answers from it alone, and the sentence that bears each one out.
 
 After LAB's knowledge pipeline (Sudalairaj et al. 2024, arXiv 2403.01081): questions and answers from a chunk
-of a document, then a check of each pair against it. Here the check is a quote, which code looks up in the
-text: it proves that the words stand there, not that they bear the answer out; a `rubric` judge weighs that.
+of a document, then a check of each pair against it. Here code checks that the evidence stands in the text and
+the answer's words and numbers too: not that they were put together rightly; a `rubric` judge weighs that.
 """
 
 import asyncio
+import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from pydantic import Field
 
-from synth.chunks import find
+from synth.chunks import find, sentences
 from synth.errors import RequestFailed, Unusable
 from synth.prompts import Prompts
 from synth.steps import Row, Strategy, answered
+from synth.strategies.grounding import grounded, require_grounded
 from synth.types import JSON, Ask, Reply, Seed
 
 ITEM = re.compile(r"^[\s*#]*(?:question\s*)?\d+[.):](.+)$", re.IGNORECASE | re.MULTILINE)
@@ -25,6 +27,8 @@ QUOTED = re.compile(r'["\u201c](.+?)["\u201d]', re.DOTALL)
 MARKS = " \t\n\"'\u2018\u2019\u201c\u201d`*>-"
 SHORTEST = 3
 """Words of a quote: fewer are found in any text."""
+FEWEST = 5
+"""Words of a sentence that is asked about."""
 NO_TEXT = "needs seeds with `text`; point [seeds] path to a folder of documents, and set chunk = 300"
 
 
@@ -32,21 +36,37 @@ class GroundedQA(Strategy):
     """Asks `per_chunk` questions about the seed's `text`, answers each, and keeps those with evidence.
 
     Needs seeds with `text`: chunks of documents (`[seeds] chunk`), each with `file`, `start` and `end`, or
-    texts short enough to be read at once. Requests: one a seed and two a question. Yields `per_chunk` rows a
-    sample, with these fields: the seed's, `start` and `end` of the text, `question`, and `evidence`, which
+    texts short enough to be read at once. Requests: one a seed and two a question, or two a question where
+    `evidence_first`. Yields `per_chunk` rows a sample, with these fields: the seed's, `start` and `end` of
+    the text, `question`, `grounded` (share of the answer's words that the text has), and `evidence`, which
     has `text`, and `start` and `end` in the document.
     """
 
-    prompts_used: ClassVar[tuple[str, ...]] = ("prompt", "answer_prompt", "quote_prompt", "student_prompt")
+    prompts_used: ClassVar[tuple[str, ...]] = (
+        "prompt",
+        "sentence_prompt",
+        "answer_prompt",
+        "quote_prompt",
+        "student_prompt",
+    )
 
     per_chunk: int = Field(default=3, gt=0)
     """Questions asked about one text."""
+    evidence_first: bool = False
+    """Draw sentences of the text, ask about each, and answer from it alone: the evidence is always real, and
+    no question needs two sentences. Without it the teacher asks, answers, and quotes what bears it out."""
+    min_grounded: float = Field(default=0.5, ge=0, le=1)
+    """Of the answer's words the share that the text must have, or the sentence where `evidence_first`; and
+    there of the question's the share that the text has. A number must be there whatever the share."""
     context: bool = False
     """Show the text to the student, before the question; without it answers are learnt by heart."""
     prompt: str = "grounded_qa/ask"
     """Gets the seed's fields and `per_chunk`; its reply is a numbered list."""
+    sentence_prompt: str = "grounded_qa/ask_sentence"
+    """In its place where `evidence_first`. Gets the seed's fields and `sentence`; its reply is a question."""
     answer_prompt: str = "grounded_qa/answer"
-    """Gets the seed's fields and `question`; its reply is NOT IN THE TEXT where the text does not answer."""
+    """Gets the seed's fields and `question`; its reply is NOT IN THE TEXT where the text does not answer.
+    Where `evidence_first` its `text` is the sentence."""
     quote_prompt: str = "grounded_qa/quote"
     """Gets the seed's fields, `question` and `answer`; its reply is a sentence of the text, or NONE."""
     student_prompt: str = "grounded_qa/student"
@@ -60,12 +80,13 @@ class GroundedQA(Strategy):
     @property
     def adds(self) -> frozenset[str]:
         """The question and its evidence, and the place of the text."""
-        return frozenset({"start", "end", "question", "evidence"})
+        return frozenset({"start", "end", "question", "evidence", "grounded"})
 
     def given(self, fields: frozenset[str]) -> dict[str, frozenset[str]]:
         """The seed's fields, and what each prompt file is told beside them."""
         return {
             self.prompt: fields | {"per_chunk"},
+            self.sentence_prompt: fields | {"sentence"},
             self.answer_prompt: fields | {"question"},
             self.quote_prompt: fields | {"question", "answer"},
             self.student_prompt: fields | {"question", "context"},
@@ -79,40 +100,105 @@ class GroundedQA(Strategy):
         """A row a question, or why there is none.
 
         Raises:
-            Unusable: the seed has no text, or the reply no numbered question.
+            Unusable: the seed has no text; or the reply no numbered question, or the text no whole sentence.
         """
-        text_of(seed)
-        asked = await ask(prompts.render(self.prompt, {**seed.fields, "per_chunk": self.per_chunk}))
+        making = _Maker(self, text_of(seed), seed, ask, prompts)
+        asked = await (making.from_sentences() if self.evidence_first else making.listed())
         known: set[str] = set()
-        rows = [
-            self._row(question, known, asked, seed, ask, prompts)
-            for question in numbered(asked, self.per_chunk)
-        ]
+        rows = []
+        for each in asked:
+            why: Unusable | None = None
+            if isinstance(each, _Asked):
+                again = fold(each.question) in known
+                why = Unusable("question repeats another") if again else ask.repeats([each.question])[0]
+                known.add(fold(each.question))
+            rows.append(making.row(why or each))
         return list(await asyncio.gather(*rows))
 
-    async def _row(
-        self, question: str, known: set[str], asked: Reply, seed: Seed, ask: Ask, prompts: Prompts
-    ) -> Row:
-        if fold(question) in known:
-            return Unusable("question repeats another")
-        known.add(fold(question))
-        text, fields = text_of(seed), {**seed.fields, "question": question}
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A question, the reply that holds it, and the sentence that it was made of, where it was of one."""
+
+    question: str
+    reply: Reply
+    sentence: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Maker:
+    """Makes the rows of one seed."""
+
+    step: GroundedQA
+    text: str
+    seed: Seed
+    ask: Ask
+    prompts: Prompts
+
+    async def listed(self) -> list["_Asked | Row"]:
+        """The questions of one numbered list."""
+        told = {**self.seed.fields, "per_chunk": self.step.per_chunk}
+        reply = await self.ask(self.prompts.render(self.step.prompt, told))
+        return [_Asked(question, reply) for question in numbered(reply, self.step.per_chunk)]
+
+    async def from_sentences(self) -> list["_Asked | Row"]:
+        """A question for each of the sentences drawn, in the text's order."""
+
+        def rank(span: tuple[int, int]) -> bytes:
+            return hashlib.sha256(f"{self.seed.id}:{span[0]}".encode()).digest()
+
+        whole = [span for span in sentences(self.text) if len(self.text[slice(*span)].split()) >= FEWEST]
+        if not whole:
+            raise Unusable("the text has no whole sentence")
+        drawn = sorted(sorted(whole, key=rank)[: self.step.per_chunk])
+        lacking = Unusable("the text has fewer sentences than questions are asked")
+        return [
+            *await asyncio.gather(*map(self._of_sentence, drawn)),
+            *[lacking] * (self.step.per_chunk - len(drawn)),
+        ]
+
+    async def _of_sentence(self, span: tuple[int, int]) -> "_Asked | Row":
+        told = {**self.seed.fields, "sentence": self.text[slice(*span)]}
         try:
-            answer = await answer_from_text(prompts, self.answer_prompt, fields, ask)
-            told = {**fields, "answer": answer.text.strip()}
-            quote = await ask(prompts.render(self.quote_prompt, told), temperature=0.0)
-            start, end = quoted(quote.text, text)
-            turns = prompts.render(self.student_prompt, {**fields, "context": self.context})
+            reply = await self.ask(self.prompts.render(self.step.sentence_prompt, told))
+        except RequestFailed as failed:
+            return failed
+        question = reply.text.strip().split("\n", 1)[0].strip(MARKS)
+        if not question or (reply.cut and "\n" not in reply.text.strip()):
+            return Unusable("no whole question in the reply")
+        if grounded(question, self.text) < self.step.min_grounded:
+            return Unusable("the question has words that the text has not")
+        return _Asked(question, reply, span)
+
+    async def row(self, asked: "_Asked | Row") -> Row:
+        """The row of a question, or why there is none."""
+        if not isinstance(asked, _Asked):
+            return asked
+        step, fields = self.step, {**self.seed.fields, "question": asked.question}
+        source = self.text[slice(*asked.sentence)] if asked.sentence else self.text
+        try:
+            told = {**fields, "text": source}
+            answer = await answer_from_text(self.prompts, step.answer_prompt, told, self.ask)
+            share = require_grounded(answer.text, asked.question, source, step.min_grounded)
+            keys = [asked.reply.key, answer.key]
+            start, end = asked.sentence or (0, 0)
+            if not asked.sentence:
+                told = {**fields, "answer": answer.text.strip()}
+                quote = await self.ask(self.prompts.render(step.quote_prompt, told), temperature=0.0)
+                keys.append(quote.key)
+                start, end = quoted(quote.text, self.text)
+            turns = self.prompts.render(step.student_prompt, {**fields, "context": step.context})
         except (RequestFailed, Unusable) as failed:
             return failed
-        first = seed.fields.get("start")
+        first = self.seed.fields.get("start")
         origin = first if isinstance(first, int) else 0
-        place: Mapping[str, JSON] = {"start": origin, "end": origin + len(text)}
-        evidence: JSON = {"start": origin + start, "end": origin + end, "text": text[start:end]}
+        place: Mapping[str, JSON] = {"start": origin, "end": origin + len(self.text)}
+        evidence: JSON = {"start": origin + start, "end": origin + end, "text": self.text[start:end]}
+        version = self.prompts.file(step.sentence_prompt if asked.sentence else step.prompt).version
         return replace(
-            answered(turns, answer, prompt=prompts.file(self.prompt).version, seed=seed),
-            fields={**place, **fields, "evidence": evidence},
-            replies=(asked.key, answer.key, quote.key),
+            answered(turns, answer, prompt=version, seed=self.seed),
+            fields={**place, **fields, "grounded": share, "evidence": evidence},
+            replies=tuple(keys),
         )
 
 

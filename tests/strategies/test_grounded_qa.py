@@ -16,6 +16,7 @@ from synth.units import Steps, Unit, run_unit
 
 TEXT = "The shop opens at nine. Helmets are lent for nothing.\nA lock   costs two euros."
 SEED = make_seed({"text": TEXT, "file": "shop.md", "start": 100, "end": 100 + len(TEXT)})
+ANSWER = "Helmets are lent for nothing; at nine the shop opens."
 QUESTIONS = "1. When does the shop open?\n2. **What does a lock cost?**\n3) Are helmets lent?"
 
 
@@ -23,7 +24,9 @@ def said(prompt: str, quote: str = "A lock costs two euros.") -> str:
     """A teacher that answers by what it is asked for."""
     if "numbered from 1" in prompt:
         return QUESTIONS
-    return f'"{quote}"' if "Copy the sentence" in prompt else "It is so."
+    if "Write one question" in prompt:
+        return f"What of this? {prompt.splitlines()[0].strip(chr(34))}"
+    return f'"{quote}"' if "Copy the sentence" in prompt else ANSWER
 
 
 def made(
@@ -41,7 +44,7 @@ def test_a_row_is_a_question_with_its_answer_and_the_place_of_its_evidence(tmp_p
         rows, ["When does the shop open?", "What does a lock cost?", "Are helmets lent?"], strict=True
     ):
         assert isinstance(row, Record)
-        assert [turn["content"] for turn in row.messages] == [question, "It is so."]
+        assert [turn["content"] for turn in row.messages] == [question, ANSWER]
         assert row.seed_id == SEED.id and row.prompt.startswith("grounded_qa/ask@") and len(row.replies) == 3
         assert {key: row.fields[key] for key in ("file", "start", "end")} == {
             "file": "shop.md",
@@ -120,6 +123,61 @@ def test_a_quote_is_found_in_what_stands_around_it(reply: str, found: str) -> No
     assert TEXT[start:end] == found
 
 
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ("The shop opens at 10.", "the answer has a number that the text has not"),
+        ("Bakers rise before dawn.", "the answer has words that the text has not"),
+        ("The shop opens.", "the answer only repeats the question"),
+    ],
+)
+def test_an_answer_that_is_not_the_texts_is_rejected_before_a_quote_is_asked(
+    tmp_path: Path, answer: str, reason: str
+) -> None:
+    def script(prompt: str) -> str:
+        return "1. When does the shop open?" if "numbered from 1" in prompt else answer
+
+    rows, teacher = made(tmp_path, script)
+    assert [str(row) for row in rows] == [reason] and len(teacher.asked) == 2
+
+
+def test_where_the_evidence_comes_first_a_row_is_made_of_one_sentence(tmp_path: Path) -> None:
+    ask, teacher = scripted(tmp_path, of_a_sentence)
+    strategy = GroundedQA(per_chunk=2, evidence_first=True)
+    rows = asyncio.run(strategy.generate(SEED, ask, Prompts(tmp_path)))
+    drawn = []
+    for row in rows:
+        assert isinstance(row, Record) and len(row.replies) == 2
+        evidence = row.fields["evidence"]
+        assert isinstance(evidence, dict) and isinstance(sentence := evidence["text"], str)
+        assert row.answer == sentence and row.fields["grounded"] == 1.0 and row.fields["text"] == TEXT
+        assert TEXT[evidence["start"] - 100 : evidence["end"] - 100] == sentence
+        assert row.prompt.startswith("grounded_qa/ask_sentence@")
+        drawn.append(evidence["start"])
+    assert drawn == sorted(set(drawn)) and len(teacher.asked) == 4
+
+
+def of_a_sentence(prompt: str) -> str:
+    """A question about a sentence; as an answer the text that it is asked of."""
+    return (
+        f"What of {' '.join(prompt.split()[:3])}?"
+        if "Write one question" in prompt
+        else prompt.split('"')[1]
+    )
+
+
+def test_a_question_about_something_else_is_not_answered(tmp_path: Path) -> None:
+    ask, teacher = scripted(tmp_path, lambda prompt: "Who was the first king of France?")
+    strategy = GroundedQA(per_chunk=4, evidence_first=True)
+    rows = asyncio.run(strategy.generate(SEED, ask, Prompts(tmp_path)))
+    assert [str(row) for row in rows] == ["the question has words that the text has not"] * 3 + [
+        "the text has fewer sentences than questions are asked"
+    ]
+    assert len(teacher.asked) == 3
+    with pytest.raises(Unusable, match="no whole sentence"):
+        asyncio.run(strategy.generate(make_seed({"text": "# A heading"}), ask, Prompts(tmp_path)))
+
+
 def test_a_list_that_was_cut_loses_its_last_question() -> None:
     def reply(text: str, reason: str = "length") -> Reply:
         return Reply(text, reason, 1, 1, "m")
@@ -137,7 +195,9 @@ def test_seeds_must_have_a_text_and_planned_rows_always_reconcile(tmp_path: Path
     assert strategy.missing(frozenset({"text", "file"})) == ""
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "a.md").write_text(TEXT)
-    (tmp_path / "docs" / "b.md").write_text("Another text, which says less.")
+    (tmp_path / "docs" / "b.md").write_text(
+        "Another text on nine helmets, lent for nothing by a shop that opens."
+    )
     ask, _ = scripted(tmp_path, said)
     steps = Steps([], [], Prompts(tmp_path), ask, ask)
     seeds = [*read_seeds(str(tmp_path / "docs"), chunk=20), make_seed({"text": " "})]

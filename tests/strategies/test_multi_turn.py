@@ -1,5 +1,6 @@
 import asyncio
 import random
+import re
 from pathlib import Path
 
 from rows import turns_of
@@ -19,7 +20,7 @@ HELPFUL = "multi_turn/assistant"
 
 def is_user(prompt: Prompt) -> bool:
     """Whether the simulator is asked."""
-    return turns_of(prompt)[0]["content"].startswith("You play")
+    return turns_of(prompt)[0]["content"].startswith("You write the messages of a person")
 
 
 def made(folder: Path, strategy: MultiTurn, script: Script) -> tuple[Record, ScriptedTeacher]:
@@ -33,8 +34,7 @@ def made(folder: Path, strategy: MultiTurn, script: Script) -> tuple[Record, Scr
 
 def talk(prompt: Prompt, sampling: Sampling) -> str:
     """The user asks question 1, 2, 3; the assistant gives answer 1, 2, 3."""
-    dialogue = [turn for turn in turns_of(prompt) if turn["content"].startswith(("Question", "Answer"))]
-    number = len(dialogue) // 2 + 1
+    number = "\n".join(turn["content"] for turn in turns_of(prompt)).count("Answer ") + 1
     return f"Question {number}?" if is_user(prompt) else f"Answer {number}."
 
 
@@ -62,14 +62,18 @@ def test_the_row_is_the_dialogue_from_the_assistants_side(tmp_path: Path) -> Non
     assert record.completion_tokens == 8
 
 
-def test_to_the_simulator_the_roles_are_swapped(tmp_path: Path) -> None:
+def test_the_simulator_is_shown_the_dialogue_and_who_it_is(tmp_path: Path) -> None:
     _, teacher = made(tmp_path, MultiTurn(turns=2), talk)
-    system, *_, opening, own, answer = turns_of(teacher.asked[2])
-    assert (system["role"], opening["role"]) == ("system", "user")
-    assert "a baker" in system["content"] and "bread comes out flat" in system["content"]
-    assert [own, answer] == [
-        {"role": "assistant", "content": "Question 1?"},
-        {"role": "user", "content": "Answer 1."},
+    first, later = (turns_of(teacher.asked[number])[-1]["content"] for number in (0, 2))
+    assert first == (
+        "Who: a baker. Wants to: find out why bread comes out flat.\n\n"
+        "Write the first message to the assistant."
+    )
+    assert later.splitlines()[1:] == [
+        'The person said: "Question 1?"',
+        'The assistant said: "Answer 1."',
+        "",
+        "Write the next message to the assistant.",
     ]
 
 
@@ -79,7 +83,9 @@ def test_neither_role_is_ever_shown_the_others_system_prompt(tmp_path: Path) -> 
     of_assistant = prompts.render(HELPFUL, {})[0]["content"]
     of_user = [
         turn["content"]
-        for turn in prompts.render("multi_turn/user", {**SEED.fields, "turns": 3, "done": "[DONE]"})
+        for turn in prompts.render(
+            "multi_turn/user", {**SEED.fields, "turns": 3, "done": "[DONE]", "dialogue": []}
+        )
     ]
     assert [is_user(prompt) for prompt in teacher.asked] == [True, False] * 3
     for prompt in teacher.asked:
@@ -91,7 +97,7 @@ def test_neither_role_is_ever_shown_the_others_system_prompt(tmp_path: Path) -> 
 def test_the_assistants_system_turn_is_stored_where_that_is_wanted(tmp_path: Path) -> None:
     kept, teacher = made(tmp_path / "kept", MultiTurn(turns=1, assistant_prompt=HELPFUL), talk)
     left, _ = made(tmp_path / "left", MultiTurn(turns=1, assistant_prompt=HELPFUL, keep_system=False), talk)
-    assert [turn["role"] for turn in kept.messages] == ["system", "user", "assistant"]
+    assert [turn["role"] for turn in kept.messages] == ["system", *["user", "assistant"] * 3]
     assert [turn["role"] for turn in left.messages] == ["user", "assistant"]
     assert list(kept.messages[:-1]) == list(turns_of(teacher.asked[1]))
 
@@ -123,9 +129,27 @@ def test_what_is_no_dialogue_is_rejected_with_the_reason(tmp_path: Path) -> None
         "a turn of the user is empty": until(1, " \n"),
         "a turn of the user was cut": cut_user,
         "a turn of the assistant is empty": silent,
+        "a turn of the user repeats an earlier one": until(1, "question 1"),
+        "a turn of the assistant repeats an earlier one": lambda prompt, sampling: "Question 1?",
     }
     for number, (reason, script) in enumerate(scripts.items()):
         assert reason_of(made(tmp_path / str(number), MultiTurn(), script)[0]) == reason
+
+
+def test_a_guided_user_asks_in_one_line_and_is_done_after_the_first_alone(tmp_path: Path) -> None:
+    asked: list[Sampling] = []
+
+    def script(prompt: Prompt, sampling: Sampling) -> str:
+        asked.append(sampling)
+        return talk(prompt, sampling)
+
+    strategy = MultiTurn(turns=2, guided=True)
+    made(tmp_path, strategy, script)
+    first, answer, later, _ = (sampling.get("regex", "") for sampling in asked)
+    assert answer == "" and strategy.needs == {"regex"} and MultiTurn().needs == frozenset()
+    assert re.fullmatch(first, "Why is my bread so flat?") and re.fullmatch(later, "[DONE]")
+    for wrong in ("[DONE]", "Bread is flat.", "Why is it?\nYou see, it is flat?"):
+        assert not re.fullmatch(first, wrong)
 
 
 def test_a_cut_answer_is_the_last_and_the_row_says_so(tmp_path: Path) -> None:
@@ -141,7 +165,7 @@ def test_the_simulator_is_given_the_mark_and_the_number_of_turns(tmp_path: Path)
     told: Message = turns_of(teacher.asked[0])[0]
     assert "OVER" in told["content"] and "4 messages" in told["content"]
     given = MultiTurn(assistant_prompt=HELPFUL).given(frozenset({"goal"}))
-    assert given == {"multi_turn/user": {"goal", "turns", "done"}, HELPFUL: {"goal"}}
+    assert given == {"multi_turn/user": {"goal", "turns", "done", "dialogue"}, HELPFUL: {"goal"}}
 
 
 def test_a_seed_and_sample_is_always_one_row(tmp_path: Path) -> None:
@@ -150,7 +174,12 @@ def test_a_seed_and_sample_is_always_one_row(tmp_path: Path) -> None:
     def script(prompt: Prompt, sampling: Sampling) -> str | Reply:
         if rng.random() < 0.1:
             raise RequestFailed("HTTP 400")
-        replies: list[str | Reply] = ["Go on.", "", "[DONE]", Reply("and", "length", 1, 1, "scripted")]
+        replies: list[str | Reply] = [
+            f"Go on, {rng.random()}.",
+            "",
+            "[DONE]",
+            Reply("and", "length", 1, 1, "scripted"),
+        ]
         return rng.choices(replies, [6, 1, 1, 1])[0]
 
     found = {made(tmp_path / str(n), MultiTurn(turns=3), script)[0].status for n in range(60)}

@@ -373,9 +373,7 @@ def test_a_tool_file_is_found_from_the_project_and_its_content_decides_the_runs_
 
 def test_a_guided_request_has_its_arguments_by_its_form() -> None:
     form = re.compile(request_form(["city bike", 3, "2026-08-22", "a.b"]))
-    said = (
-        "Hello, I would like a city bike for my sister and 3 friends on 2026-08-22 to a.b please."
-    )
+    said = "Hello, I would like a city bike for my sister and 3 friends on 2026-08-22 to a.b please."
     assert form.fullmatch(said)
     assert not form.fullmatch(said.replace("a.b", "axb"))
     assert not form.fullmatch(said.replace("my sister", "my 2 sisters"))
