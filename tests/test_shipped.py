@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from synth.check import check
+from synth.prompts import Prompts
 from synth.recipe import load_recipe
 
 ROOT = Path(__file__).parent.parent
@@ -19,6 +20,28 @@ def test_a_shipped_recipe_passes_every_check_that_needs_no_model(file: Path) -> 
     checked = check(load_recipe(file))
     assert checked.seeds
     assert checked.recipe.name == file.stem
+
+
+@pytest.mark.parametrize(
+    "file", sorted((ROOT / "flows" / "recipes").glob("*.toml")), ids=lambda file: file.stem
+)
+def test_what_a_shipped_recipe_has_written_can_be_in_another_language(file: Path) -> None:
+    """But for the quickstart, whose rows are English constraints."""
+    for step in load_recipe(file).generate:
+        sources = [(ROOT / "prompts" / f"{name}.jinja").read_text() for name in step.prompt_names()]
+        assert any("language.jinja" in source for source in sources) or file.stem == "quickstart"
+
+
+def test_the_recipes_language_is_a_variable_of_every_prompt(tmp_path: Path) -> None:
+    (tmp_path / "prompts").mkdir()
+    (tmp_path / "prompts" / "own.jinja").write_text(
+        "{{ word }}{% if language %} in {{ language }}{% endif %}{% include 'language.jinja' %}"
+    )
+    plain, german = Prompts(tmp_path), Prompts(tmp_path, "German")
+    assert plain.render("own", {"word": "Bread"})[0]["content"] == "Bread"
+    text = german.render("own", {"word": "Bread"})[0]["content"]
+    assert text.startswith("Bread in German\n\nWrite in German. ")
+    assert german.file("own").variables == {"word"}
 
 
 def test_the_readmes_recipe_passes_too(tmp_path: Path) -> None:
