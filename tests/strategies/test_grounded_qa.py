@@ -159,9 +159,9 @@ def test_where_the_evidence_comes_first_a_row_is_made_of_one_sentence(tmp_path: 
 def of_a_sentence(prompt: str) -> str:
     """A question about a sentence; as an answer the text that it is asked of."""
     return (
-        f"What of {' '.join(prompt.split()[:3])}?"
+        f"What of {' '.join(prompt[1:].split()[:3])}?"
         if "Write one question" in prompt
-        else prompt.rsplit('"', 1)[0].removeprefix('"')
+        else prompt.rsplit('"\n', 1)[0].removeprefix('"')
     )
 
 
