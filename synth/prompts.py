@@ -140,6 +140,9 @@ class Prompts:
         source, path, _ = cast(FileSystemLoader, self._environment.loader).get_source(self._environment, name)
         tree = self._environment.parse(source, name, path)
         assigned = {node.name for node in tree.find_all(nodes.Name) if node.ctx == "store"}
+        assigned |= {macro.name for macro in tree.find_all(nodes.Macro)}
+        for imported in tree.find_all(nodes.FromImport):
+            assigned |= {name if isinstance(name, str) else name[1] for name in imported.names}
         variables = meta.find_undeclared_variables(tree) - assigned
         blocks = [node.name for node in sorted(tree.find_all(nodes.Block), key=lambda node: node.lineno)]
         for other in meta.find_referenced_templates(tree):

@@ -97,6 +97,14 @@ def test_a_version_follows_the_text_of_the_file_and_of_what_it_includes(tmp_path
     assert write(tmp_path, "part", "{{ word }}").file("whole").version == first.version
 
 
+def test_macros_are_no_variables_and_are_seen_in_blocks(tmp_path: Path) -> None:
+    write(tmp_path, "said", "{% macro said(x) %}said {{ x }}{% endmacro %}")
+    text = "{% from 'said.jinja' import said %}{% macro loud(x) %}{{ x | upper }}{% endmacro %}"
+    prompts = write(tmp_path, "uses", text + "{% block user %}{{ loud(said(word)) }}{% endblock %}")
+    assert prompts.file("uses").variables == {"word"}
+    assert prompts.render("uses", {"word": "yes"}) == [{"role": "user", "content": "SAID YES"}]
+
+
 def test_a_project_goes_before_the_prompts_that_ship(tmp_path: Path) -> None:
     assert Prompts(tmp_path).file("rubric/judge").variables
     own = write(tmp_path, "rubric/judge", "{{ answer }}")

@@ -5,15 +5,17 @@ the pair from 1 to 5 (self-curation); pairs of 4.5 and more are kept. The answer
 """
 
 import asyncio
+import math
 import re
 from dataclasses import replace
-from typing import ClassVar
+from typing import ClassVar, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from synth.errors import Unusable
 from synth.prompts import Prompts
 from synth.steps import Row, Strategy, answered, must_be_new
+from synth.strategies.grounding import copied
 from synth.types import Ask, Capability, Message, Reply, Seed
 
 SCORE = re.compile(r"score\s*[:=]\s*\**\s*(\d+(?:\.\d+)?)\b", re.IGNORECASE)
@@ -29,7 +31,7 @@ class Backtranslate(Strategy):
     teacher does both by prompt.
 
     `generate` raises `Unusable` for a pair under `min_score` or without a readable grade, for an instruction
-    that was cut or is empty, and for a seed without a text.
+    that was cut, is empty or copies an example, and for a seed without a text.
     """
 
     prompts_used: ClassVar[tuple[str, ...]] = ("prompt", "score_prompt")
@@ -39,7 +41,8 @@ class Backtranslate(Strategy):
     scores: int = Field(default=1, gt=0)
     """Grades asked of a pair, each another draw of the teacher's."""
     guided: bool = False
-    """Let a grade be one of the digits alone, by guided decoding; a reason comes before it otherwise."""
+    """Let the grade be a digit alone, by guided decoding, and take the mean of all five by the teacher's odds
+    (Liu et al. 2023, arXiv 2303.16634): one request, a finer grade. A reason comes before it otherwise."""
     field: str = "text"
     """The field of the seed that holds the text."""
     prompt: str = "backtranslate/instruct"
@@ -50,7 +53,13 @@ class Backtranslate(Strategy):
     @property
     def needs(self) -> frozenset[Capability]:
         """Guided decoding, where it is asked for."""
-        return frozenset({"choice"} if self.guided else ())
+        return frozenset({"choice", "logprobs"} if self.guided else ())
+
+    @model_validator(mode="after")
+    def _once(self) -> Self:
+        if self.guided and self.scores > 1:
+            raise ValueError("guided grades are the same each time; set scores = 1, or guided = false")
+        return self
 
     @property
     def adds(self) -> frozenset[str]:
@@ -73,15 +82,18 @@ class Backtranslate(Strategy):
         text = seed.fields.get(self.field)
         if not isinstance(text, str) or not text.strip():
             raise Unusable(f"the seed has no text in `{self.field}`")
-        reply = await ask(prompts.render(self.prompt, {"text": text}))
+        turns = prompts.render(self.prompt, {"text": text})
+        reply = await ask(turns)
         instruction = reply.text.strip()
         if reply.cut or not instruction:
             raise Unusable("instruction was cut" if reply.cut else "no instruction in the reply")
+        if copied(instruction, turns):
+            raise Unusable("instruction copies a worked example")
         must_be_new(ask, instruction)
         material = {"instruction": instruction, "text": text, "guided": self.guided}
         turns = prompts.render(self.score_prompt, material)
         grades = await asyncio.gather(*(self._grade(turns, number, ask) for number in range(self.scores)))
-        score = mean_score(grades)
+        score = expected(grades[0]) if self.guided else mean_score(grades)
         if score < self.min_score:
             raise Unusable(f"score below {self.min_score:g}")
         question: Message = {"role": "user", "content": instruction}
@@ -92,8 +104,23 @@ class Backtranslate(Strategy):
 
     async def _grade(self, turns: list[Message], number: int, ask: Ask) -> Reply:
         if self.guided:
-            return await ask(turns, sample=number, choice=GRADES)
+            return await ask(turns, temperature=0.0, choice=GRADES, top_logprobs=20)
         return await ask(turns, sample=number)
+
+
+def expected(grade: Reply) -> float:
+    """The mean of the grades, weighed by how likely the teacher was to give each.
+
+    Raises:
+        Unusable: no grade was likely.
+    """
+    odds = dict.fromkeys(GRADES, 0.0)
+    for token, logprob in (grade.logprobs[0] if grade.logprobs else {}).items():
+        if token.strip() in odds:
+            odds[token.strip()] += math.exp(logprob)
+    if not (total := sum(odds.values())):
+        raise Unusable("no score in any grade")
+    return sum(int(mark) * share for mark, share in odds.items()) / total
 
 
 def mean_score(grades: list[Reply]) -> float:

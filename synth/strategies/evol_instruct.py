@@ -16,7 +16,8 @@ from pydantic import Field
 from synth.errors import RequestFailed, Unusable
 from synth.prompts import Prompts
 from synth.steps import Row, Strategy, answered
-from synth.types import Ask, Message, Record, Seed
+from synth.strategies.grounding import runs
+from synth.types import Ask, Capability, Message, Record, Sampling, Seed
 
 DEPTH = ("constraint", "deepen", "concretise", "reasoning", "complicate")
 LEAKED = re.compile(
@@ -24,6 +25,12 @@ LEAKED = re.compile(
 )
 RUN = 6
 """So many words in a row of its prompt, that the instruction before has not, make an evolved one a copy."""
+OPENINGS = (
+    "Choose|Compare|Compute|Correct|Describe|Design|Draw|Explain|Find|Fix|Give|How|Invent|List|Make|Name|Plan|"
+    "Rewrite|Say|Show|Solve|Suggest|Summarise|Tell|Translate|What|When|Where|Which|Who|Why|Work out|Write"
+)
+GUIDE = rf"({OPENINGS}) [^\n]{{10,240}}[.?!]"
+"""An evolved instruction where it is guided: one line that begins as instructions and questions do."""
 VERDICT = re.compile(r"\b(not equal|different|equal)\b", re.IGNORECASE)
 WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)*")
 STOP_WORDS = frozenset(
@@ -61,6 +68,9 @@ class EvolInstruct(Strategy):
     """Of the rewriting."""
     compare: bool = True
     """Ask the teacher whether an evolved instruction says more than the one before: one request a round."""
+    guided: bool = False
+    """Let an evolved instruction be one line that begins as instructions and questions do, by guided
+    decoding: for a small teacher, which answers where it should rewrite. In English alone."""
     field: str = "instruction"
     """The field of the seed that holds the first instruction."""
     depth_prompts: tuple[str, ...] = Field(
@@ -73,6 +83,11 @@ class EvolInstruct(Strategy):
     """Gets `instruction`, the evolved one."""
     compare_prompt: str = "evol_instruct/compare"
     """Gets `before` and `after`; its reply must hold "equal" or "different"."""
+
+    @property
+    def needs(self) -> frozenset[Capability]:
+        """Guided decoding, where it is asked for."""
+        return frozenset({"regex"} if self.guided else ())
 
     @property
     def rows_per_seed(self) -> int:
@@ -132,7 +147,10 @@ class EvolInstruct(Strategy):
     async def _evolved(self, before: str, prompt: str, seed: Seed, ask: Ask, prompts: Prompts) -> Record:
         """The row of one round, or `Unusable` with the rule that eliminates it."""
         turns = prompts.render(prompt, {"instruction": before})
-        evolved = await ask(turns, temperature=self.temperature, top_p=self.top_p)
+        sampling: Sampling = {"temperature": self.temperature, "top_p": self.top_p}
+        if self.guided:
+            sampling["regex"] = GUIDE
+        evolved = await ask(turns, **sampling)
         after, replies = evolved.text.strip(), [evolved]
         asked = "\n".join(turn["content"] for turn in turns)
         reason = "evolved instruction was cut" if evolved.cut else no_instruction(before, after, asked)
@@ -159,7 +177,7 @@ def no_instruction(before: str, after: str, prompt: str) -> str:
     """Why what `prompt` made of `before` is eliminated by its text alone; "" where it is not."""
     if not WORD.search(after):
         return "evolved instruction is empty"
-    if LEAKED.search(after) or _runs(after) & (_runs(prompt) - _runs(before)):
+    if LEAKED.search(after) or runs(after, RUN) & (runs(prompt, RUN) - runs(before, RUN)):
         return "evolved instruction holds words of its prompt"
     if WORD.findall(before.lower()) == WORD.findall(after.lower()):
         return "evolved instruction repeats the one before"
@@ -173,8 +191,3 @@ def no_answer(answer: str) -> str:
     if STOP_WORDS.issuperset(WORD.findall(answer.lower().replace("\u2019", "'"))):
         return "answer is punctuation and stop words alone"
     return ""
-
-
-def _runs(text: str) -> set[tuple[str, ...]]:
-    words = WORD.findall(text.lower())
-    return {tuple(words[start : start + RUN]) for start in range(len(words) - RUN + 1)}

@@ -1,18 +1,22 @@
-"""How much of an answer stands in the text that it was made of: a count of words, for `grounded_qa`.
+"""How much of an answer stands in the text that it was made of: counts of words.
 
 Lexical, after the K-precision of Adlakha et al. 2023 (arXiv 2307.16877): of an answer's words the share that
 the text has. It finds what was made up beside the text, not what was put together wrongly from its words.
 """
 
 import re
+from collections.abc import Sequence
 
 from synth.chunks import CJK
 from synth.errors import Unusable
+from synth.types import Message
 
 WORD = re.compile(rf"\d+(?:[.,:]\d+)*|[{CJK}]|[^\W\d_{CJK}]+(?:['\u2019][^\W\d_{CJK}]+)*")
 """A number, a word, or a Chinese or Japanese character."""
 STEM = 4
 """Letters by which words are compared, so that `opens` is found in `opening`."""
+COPY = 8
+"""Words of a run that make a reply a copy of an example."""
 NUMBERS = (
     "zero",
     "one",
@@ -61,6 +65,18 @@ def require_grounded(answer: str, question: str, text: str, least: float) -> flo
     if said <= _content(question) and not re.match(r"\W*(?:yes|no)\b", answer, re.IGNORECASE):
         raise Unusable("the answer only repeats the question")
     return share
+
+
+def runs(text: str, words: int) -> set[tuple[str, ...]]:
+    """Every run of so many words of a text: where two texts share one, they share more than a phrase."""
+    found = WORD.findall(text.lower())
+    return {tuple(found[start : start + words]) for start in range(len(found) - words + 1)}
+
+
+def copied(reply: str, turns: Sequence[Message]) -> bool:
+    """Whether a reply has a run of words from a worked example of its prompt that the last turn has not."""
+    shown = [runs(turn["content"], COPY) for turn in turns[:-1] if turn["role"] != "system"]
+    return bool(runs(reply, COPY) & set[tuple[str, ...]]().union(*shown) - runs(turns[-1]["content"], COPY))
 
 
 def _content(text: str) -> set[str]:

@@ -23,6 +23,7 @@ from synth.strategies.grounded_qa import (
     numbered,
     text_of,
 )
+from synth.strategies.grounding import copied, grounded
 from synth.types import JSON, Ask, Record, Reply, Seed
 
 ANSWERABLE, UNANSWERABLE, LIVE, ACTION = "answerable", "unanswerable", "live", "action"
@@ -153,14 +154,21 @@ class _Maker:
         return await self._honest(UNANSWERABLE, twin, twin=question)
 
     async def _honest(self, kind: str, question: str, **more: JSON) -> Record:
-        """What the assistant can't know or do, said so."""
+        """What the assistant can't know or do, said so; of something that has to do with the text."""
+        if not grounded(question, text_of(self.seed)):
+            raise Unusable("the question has no word of the text")
         reply = await self._asked(self.step.honest_prompt, kind=kind, question=question)
         if reply.cut:
             raise Unusable("the answer was cut")
         return self._record(reply, kind, question, **more)
 
     async def _asked(self, prompt: str, **more: JSON) -> Reply:
-        return await self.ask(self.prompts.render(prompt, {**self.seed.fields, **more}))
+        """The reply, which says nothing that a worked example of its prompt says."""
+        turns = self.prompts.render(prompt, {**self.seed.fields, **more})
+        reply = await self.ask(turns)
+        if copied(reply.text, turns):
+            raise Unusable("the reply copies a worked example")
+        return reply
 
     def _told(self, question: str) -> dict[str, JSON]:
         return {**self.seed.fields, "question": question}

@@ -15,6 +15,7 @@ from synth.constraints import constraints_of
 from synth.errors import Unusable
 from synth.prompts import Prompts
 from synth.steps import Row, Strategy, answered, must_be_new
+from synth.strategies.grounding import copied
 from synth.types import JSON, Ask, Reply, Seed
 
 Constraint: TypeAlias = Mapping[str, JSON]
@@ -44,7 +45,7 @@ DRAWN: Mapping[str, Mapping[str, Sequence[JSON]]] = {
     "two_responses": {},
 }
 """The kinds of `synth.constraints` that are drawn, and the values that each argument may take. The words for
-them stand in `prompts/persona/answer.jinja`."""
+them stand in `prompts/persona/words.jinja`."""
 
 CONFLICTS: Mapping[str, str] = {
     "lowercase": "uppercase start_phrase end_phrase postscript",
@@ -70,7 +71,12 @@ class Persona(Strategy):
     where constraints are drawn, `constraints` as the filter of that name reads them: the seed's own first.
     """
 
-    prompts_used: ClassVar[tuple[str, ...]] = ("persona_prompt", "prompt", "answer_prompt")
+    prompts_used: ClassVar[tuple[str, ...]] = (
+        "persona_prompt",
+        "prompt",
+        "answer_prompt",
+        "examples_prompt",
+    )
 
     persona_prompt: str | None = None
     """A prompt file that makes the persona of the seed's fields: `persona/from_text`, or one of your own that
@@ -79,6 +85,9 @@ class Persona(Strategy):
     """Gets the seed's fields and `persona`."""
     answer_prompt: str = "persona/answer"
     """Gets `instruction` and `constraints` (a list, may be empty); its turns are stored in the row."""
+    examples_prompt: str | None = None
+    """Worked examples before the turns of `answer_prompt` where they are answered, and not stored: a student
+    learns to do without them. Gets `constraints`; `persona/examples` shows those that were drawn."""
     constraints: tuple[Count, Count] | None = None
     """Fewest and most constraints to draw, such as [1, 3]; the seed decides how many and which."""
 
@@ -100,7 +109,8 @@ class Persona(Strategy):
             self.prompt: fields | {"persona"},
             self.answer_prompt: frozenset({"instruction", "constraints"}),
         }
-        return own | ({self.persona_prompt: fields} if self.persona_prompt else {})
+        shown = {self.examples_prompt: frozenset({"constraints"})} if self.examples_prompt else {}
+        return own | shown | ({self.persona_prompt: fields} if self.persona_prompt else {})
 
     def missing(self, fields: frozenset[str]) -> str:
         """A persona must come from somewhere."""
@@ -112,7 +122,8 @@ class Persona(Strategy):
         """One row.
 
         Raises:
-            Unusable: the persona or the task is empty or was cut, or the seed's own constraints are no list.
+            Unusable: the persona or the task is empty or was cut, the answer copies a worked example, or the
+                seed's own constraints are no list.
         """
         replies: list[Reply] = []
         persona = seed.fields.get("persona")
@@ -127,7 +138,10 @@ class Persona(Strategy):
         must_be_new(ask, task)
         asked = self._constraints(seed)
         turns = prompts.render(self.answer_prompt, {"instruction": task, "constraints": asked})
-        replies.append(await ask(turns))
+        shown = prompts.render(self.examples_prompt, {"constraints": asked}) if self.examples_prompt else []
+        replies.append(await ask([*shown, *turns]))
+        if copied(replies[-1].text, [*shown, *turns]):
+            raise Unusable("the answer copies a worked example")
         version = prompts.file(self.prompt).version
         row = answered(turns, replies[-1], prompt=version, seed=seed, replies=replies)
         return [replace(row, fields={**fields, "constraints": asked} if asked else fields)]

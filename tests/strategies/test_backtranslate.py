@@ -1,4 +1,5 @@
 import asyncio
+import math
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from synth.llm.journal import Journal
 from synth.llm.scripted import ScriptedTeacher, text_of
 from synth.prompts import Prompts
 from synth.seeds import make_seed
-from synth.strategies.backtranslate import Backtranslate
+from synth.strategies.backtranslate import Backtranslate, expected
 from synth.types import Prompt, Record, Reply, Sampling
 from synth.units import Steps, Unit, run_unit
 
@@ -70,18 +71,23 @@ def test_the_mean_of_the_grades_that_can_be_read_decides(
     assert len(asked.asked) == len(row.replies) == 1 + len(grades)
 
 
-def test_a_guided_grade_is_a_digit_and_needs_guided_decoding(tmp_path: Path) -> None:
-    choices: list[list[str] | None] = []
+def test_a_guided_grade_is_the_mean_by_the_teachers_odds(tmp_path: Path) -> None:
+    asked: list[Sampling] = []
 
-    def script(prompt: Prompt, sampling: Sampling) -> str:
-        choices.append(sampling.get("choice"))
-        return sampling["choice"][4] if "choice" in sampling else "Describe the Rhine."
+    def script(prompt: Prompt, sampling: Sampling) -> str | Reply:
+        asked.append(sampling)
+        odds = ({"4": math.log(0.3), " 4": math.log(0.3), "1": math.log(0.2), "The": math.log(0.2)},)
+        return Reply("4", "stop", 1, 1, "m", logprobs=odds) if "choice" in sampling else "Describe the Rhine."
 
-    strategy = Backtranslate(scores=2, guided=True)
+    strategy = Backtranslate(guided=True, min_score=3)
     row = made(tmp_path, ScriptedTeacher(script), strategy)
-    assert row.fields["score"] == 5.0
-    assert choices == [None, ["1", "2", "3", "4", "5"], ["1", "2", "3", "4", "5"]]
-    assert strategy.needs == {"choice"} and Backtranslate().needs == set()
+    assert row.fields["score"] == pytest.approx((4 * 0.6 + 1 * 0.2) / 0.8)
+    assert len(asked) == 2 and asked[1]["choice"] == ["1", "2", "3", "4", "5"]
+    assert strategy.needs == {"choice", "logprobs"} and Backtranslate().needs == set()
+    with pytest.raises(ValidationError, match="guided grades are the same each time"):
+        Backtranslate(guided=True, scores=2)
+    with pytest.raises(Unusable, match="no score"):
+        expected(Reply("4", "stop", 1, 1, "m"))
 
 
 @pytest.mark.parametrize(
@@ -93,6 +99,11 @@ def test_a_guided_grade_is_a_digit_and_needs_guided_decoding(tmp_path: Path) -> 
         (teacher("Excellent!"), Backtranslate(), "no score in any grade"),
         (teacher("Score: 9", "Score: 0"), Backtranslate(scores=2), "no score in any grade"),
         (teacher(instruction=" \n"), Backtranslate(), "no instruction in the reply"),
+        (
+            teacher(instruction="Tell me in a few steps how to wash a jumper by hand."),
+            Backtranslate(),
+            "instruction copies a worked example",
+        ),
         (teacher(instruction=Reply("Describe", "length", 1, 1, "m")), Backtranslate(), "instruction was cut"),
     ],
 )

@@ -1,4 +1,5 @@
 import asyncio
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -33,8 +34,8 @@ class Teacher:
 
     def __call__(self, prompt: Prompt, sampling: Sampling) -> str | Reply:
         text = text_of(prompt)
-        if "<<<INSTRUCTION" in text:
-            inside = text.split("<<<INSTRUCTION\n")[1].split("\nINSTRUCTION>>>")[0]
+        if text.startswith('"'):
+            inside = text[1:].split('"\n\nWrite ')[0]
             self.rewritten.append((inside, sampling))
             return self.rewrite(len(self.rewritten))
         if "<<<SECOND" in text:
@@ -136,6 +137,17 @@ def test_an_operation_that_failed_is_not_tried_again_while_others_are_left(tmp_p
     assert len(teacher.rewritten) == 6  # six requests that differ: an equal one is answered from the journal
     strategy = EvolInstruct(depth_prompts=("evol_instruct/deepen",), breadth=0)
     assert strategy.operation("s", 1, "text", {"evol_instruct/deepen"}) == "evol_instruct/deepen"
+
+
+def test_a_guided_instruction_is_one_line_that_begins_as_one(tmp_path: Path) -> None:
+    teacher, strategy = Teacher(), EvolInstruct(rounds=2, compare=False, guided=True)
+    assert len(made(tmp_path, teacher, strategy)) == 2 and strategy.needs == {"regex"}
+    guides = {sampling.get("regex", "") for _, sampling in teacher.rewritten}
+    assert len(guides) == 1 and EvolInstruct().needs == frozenset()
+    guide = guides.pop()
+    assert re.fullmatch(guide, "Name three rivers that end in a lake.")
+    for wrong in ("The longest river is the Nile.", "Name three rivers\nof Asia.", "Name it."):
+        assert not re.fullmatch(guide, wrong)
 
 
 @pytest.mark.parametrize(("breadth", "files"), [(0, 5), (1, 1)])

@@ -1,8 +1,15 @@
 import pytest
 
 from synth.errors import Unusable
-from synth.strategies.grounding import grounded, require_grounded
+from synth.strategies.grounding import copied, grounded, require_grounded
+from synth.types import Message
 
+EXAMPLES: list[Message] = [
+    {"role": "system", "content": "One two three four five six seven eight."},
+    {"role": "assistant", "content": "a b c d e f g h i"},
+    {"role": "user", "content": "q r s t u v w x"},
+    {"role": "user", "content": "Q: q r s t u v w x"},
+]
 TEXT = "A city bike costs four euros an hour, and 16 euros a day."
 
 
@@ -37,3 +44,9 @@ def test_an_answer_is_rejected_by_the_first_rule_that_it_breaks(answer: str, rea
 def test_an_answer_of_the_text_has_its_share_and_a_yes_says_enough() -> None:
     assert require_grounded("It costs 4 euros.", "What does a bike cost?", TEXT, 1.0) == 1.0
     assert require_grounded("Yes, a bike costs euros.", "Does a bike cost euros?", TEXT, 1.0) == 1.0
+
+
+def test_a_reply_copies_where_it_has_a_run_of_an_example_that_the_last_turn_has_not() -> None:
+    assert copied("So: A B C d e f g h!", EXAMPLES)
+    for own in ("a b c d e f g", "q r s t u v w x", "one two three four five six seven eight"):
+        assert not copied(own, EXAMPLES)

@@ -15,7 +15,8 @@ from synth.strategies.limits import Limits
 from synth.types import Record
 from synth.units import Steps, Unit, run_unit
 
-SEED = make_seed({"text": "The shop opens at nine. A lock costs two euros.", "file": "shop.md"})
+TEXT = "The shop opens at nine. A lock costs two euros: a fact, and something else or another thing."
+SEED = make_seed({"text": TEXT + " We live by deeds.", "file": "shop.md"})
 
 
 def said(prompt: str) -> str:
@@ -24,10 +25,10 @@ def said(prompt: str) -> str:
         kind = "live" if "this very moment" in prompt else "deed" if "in the world" in prompt else "fact"
         return f"1. What of the first {kind}?\n2. What of the second {kind}?"
     if "Write the near miss" in prompt:
-        return "What of something else?" if "first" in prompt else "What of another thing?"
+        return "What of something else?" if "first fact" in prompt else "What of another thing?"
     if "Begin with" in prompt:
         return "I can't do that, but the desk can." if "can't do this" in prompt else "I don't know that."
-    return "NOT IN THE TEXT" if "else" in prompt or "another" in prompt else "It opens at nine."
+    return "NOT IN THE TEXT" if "else?" in prompt or "thing?" in prompt else "It opens at nine."
 
 
 def made(
@@ -70,6 +71,7 @@ def test_the_student_sees_the_text_only_where_context_is_asked_for(tmp_path: Pat
         (" \n", "no near miss in the reply"),
         ("It opens at nine.", "no near miss in the reply"),
         ("What of the lock?", "the text may answer the near miss"),
+        ("Who pays for the books of the town library?", "the reply copies a worked example"),
     ],
 )
 def test_a_near_miss_that_is_none_is_rejected(tmp_path: Path, twin: str, reason: str) -> None:
@@ -115,3 +117,11 @@ def test_seeds_must_have_a_text(tmp_path: Path) -> None:
     ask, _ = scripted(tmp_path, said)
     with pytest.raises(Unusable, match="the seed has no text"):
         asyncio.run(Limits().generate(make_seed({"text": 1}), ask, Prompts(tmp_path)))
+
+
+def test_a_question_that_has_no_word_of_the_text_makes_no_row(tmp_path: Path) -> None:
+    def script(prompt: str) -> str:
+        return "1. Who sells boats in Spain?" if "numbered from 1" in prompt else "I can't see that."
+
+    rows, _ = made(tmp_path, Limits(pairs=1, live=1, actions=1, verify=False), script)
+    assert [str(row) for row in rows[2:]] == ["the question has no word of the text"] * 2

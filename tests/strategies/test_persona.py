@@ -40,7 +40,7 @@ def says(prompt: Prompt, sampling: Sampling) -> str:
     text = text_of(prompt)
     if text.startswith("Read this text"):
         return "A sailor who fears fog."
-    return f'"{TASK}"' if text.startswith("This is a person") else "With a soft cloth."
+    return f'"{TASK}"' if text.startswith("Who: ") else "With a soft cloth."
 
 
 def test_a_task_of_the_persona_is_answered_without_the_persona(tmp_path: Path) -> None:
@@ -80,11 +80,11 @@ def reply_to(start: str, reply: str | Reply) -> Script:
     ("strategy", "fields", "script", "reason"),
     [
         (Persona(), {"n": 1}, says, "the seed has no persona"),
-        (Persona(), {"persona": "a cook"}, reply_to("This is", ' "" '), "the task is empty"),
+        (Persona(), {"persona": "a cook"}, reply_to("Who: ", ' "" '), "the task is empty"),
         (
             Persona(),
             {"persona": "a cook"},
-            reply_to("This is", Reply("How", "length", 1, 1, "scripted")),
+            reply_to("Who: ", Reply("How", "length", 1, 1, "scripted")),
             "the task was cut",
         ),
         (
@@ -119,6 +119,22 @@ def test_constraints_stand_in_the_task_in_words_and_beside_it_for_the_filter(tmp
     assert asked.splitlines()[0] == TASK and len(asked.splitlines()) == 3
     kinds = [constraint["kind"] for constraint in drawn]
     assert record.rejection is not None and record.rejection.reason in {f"unmet: {kind}" for kind in kinds}
+
+
+def test_worked_examples_meet_the_constraints_that_they_show_and_are_not_stored(tmp_path: Path) -> None:
+    prompts = Prompts(tmp_path)
+    for kind, arguments in DRAWN.items():
+        for values in product(*arguments.values()):
+            constraint: dict[str, JSON] = {"kind": kind, **dict(zip(arguments, values, strict=True))}
+            fields = {"constraints": [{"kind": "mentions", "words": ["lamp"]}, constraint]}
+            question, answer = prompts.render("persona/examples", fields)
+            told = prompts.render("persona/answer", {"instruction": "-", "constraints": [constraint]})
+            assert question["content"].splitlines()[1:] == told[0]["content"].splitlines()[1:]
+            assert constraints.check(answer["content"], [constraint]) == (True, "")
+    strategy = Persona(constraints=(2, 2), examples_prompt="persona/examples")
+    record, teacher = made(tmp_path, strategy, says)
+    asked = list(turns_of(teacher.asked[1]))
+    assert len(asked) == 5 and asked[4:] == list(record.messages[:-1])
 
 
 def seed_that_draws(kind: str) -> Seed:
