@@ -1,6 +1,7 @@
 """The whole path on real parts: vLLM serves the embedded teacher, TRL trains, vLLM serves the student."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from datasets import load_dataset
+from platformdirs import user_cache_path
 
 RECIPE = """
 name = "light"
@@ -92,7 +94,20 @@ def write_lines(path: Path, rows: list[dict[str, object]]) -> None:
 
 def synth(root: Path, command: str) -> "subprocess.CompletedProcess[str]":
     program = [sys.executable, "-c", "from synth.cli import main; main()", command, "light.toml"]
-    return subprocess.run(program, cwd=root, capture_output=True, text=True, timeout=1200, check=False)
+    own = {**os.environ, "XDG_CACHE_HOME": str(own_cache(root))}
+    return subprocess.run(
+        program, cwd=root, capture_output=True, text=True, timeout=1200, check=False, env=own
+    )
+
+
+def own_cache(root: Path) -> Path:
+    """A cache that shares the model folders with the user's and has no note of a server that is kept up."""
+    shared, folder = user_cache_path("synth") / "models", root / "user" / "synth"
+    shared.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "models").exists():
+        (folder / "models").symlink_to(shared)
+    return folder.parent
 
 
 def run_folder(root: Path) -> Path:
