@@ -95,7 +95,7 @@ def write_lines(path: Path, rows: list[dict[str, object]]) -> None:
 def synth(root: Path, command: str) -> "subprocess.CompletedProcess[str]":
     program = [sys.executable, "-c", "from synth.cli import main; main()", command, "light.toml"]
     own = {**os.environ, "XDG_CACHE_HOME": str(own_cache(root))}
-    return subprocess.run(
+    """A cache that shares the user's model folders and has no note of a server that is kept up."""
         program, cwd=root, capture_output=True, text=True, timeout=1200, check=False, env=own
     )
 
