@@ -95,13 +95,13 @@ def write_lines(path: Path, rows: list[dict[str, object]]) -> None:
 def synth(root: Path, command: str) -> "subprocess.CompletedProcess[str]":
     program = [sys.executable, "-c", "from synth.cli import main; main()", command, "light.toml"]
     own = {**os.environ, "XDG_CACHE_HOME": str(own_cache(root))}
-    """A cache that shares the user's model folders and has no note of a server that is kept up."""
+    return subprocess.run(
         program, cwd=root, capture_output=True, text=True, timeout=1200, check=False, env=own
     )
 
 
 def own_cache(root: Path) -> Path:
-    """A cache that shares the model folders with the user's and has no note of a server that is kept up."""
+    """A cache that shares the user's model folders and has no note of a server that is kept up."""
     shared, folder = user_cache_path("synth") / "models", root / "user" / "synth"
     shared.mkdir(parents=True, exist_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
