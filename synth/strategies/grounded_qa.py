@@ -172,7 +172,8 @@ class _Maker:
             told = {**fields, "text": source}
             answer = await answer_from_text(self.prompts, step.answer_prompt, told, self.ask)
             share = require_grounded(answer.text, asked.question, source, step.min_grounded)
-            keys, (start, end) = (asked.reply.key, answer.key), asked.sentence or (0, 0)
+            keys: tuple[str, ...] = (asked.reply.key, answer.key)
+            start, end = asked.sentence or (0, 0)
             if not asked.sentence:
                 told = {**fields, "answer": answer.text.strip()}
                 quote = await self.ask(self.prompts.render(step.quote_prompt, told), temperature=0.0)
