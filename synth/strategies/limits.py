@@ -23,9 +23,13 @@ from synth.strategies.grounded_qa import (
     numbered,
     text_of,
 )
-from synth.strategies.grounding import copied, grounded
+from synth.strategies.grounding import copied, grounded, require_grounded
 from synth.types import JSON, Ask, Record, Reply, Seed
 
+GROUNDED = 0.5
+"""Of the words of an answer the share that the text must have; its numbers always."""
+STOP = ["\nQuestion:"]
+"""Where a small teacher goes on with a question of its own."""
 ANSWERABLE, UNANSWERABLE, LIVE, ACTION = "answerable", "unanswerable", "live", "action"
 
 
@@ -136,6 +140,7 @@ class _Maker:
     async def _answered(self, question: str) -> Record:
         """An answer that the text gives."""
         reply = await answer_from_text(self.prompts, self.step.answer_prompt, self._told(question), self.ask)
+        require_grounded(reply.text, question, text_of(self.seed), GROUNDED)
         return self._record(reply, ANSWERABLE, question)
 
     async def _near_miss(self, question: str) -> Record:
@@ -165,7 +170,7 @@ class _Maker:
     async def _asked(self, prompt: str, **more: JSON) -> Reply:
         """The reply, which says nothing that a worked example of its prompt says."""
         turns = self.prompts.render(prompt, {**self.seed.fields, **more})
-        reply = await self.ask(turns)
+        reply = await self.ask(turns, stop=STOP)
         if copied(reply.text, turns):
             raise Unusable("the reply copies a worked example")
         return reply

@@ -14,8 +14,9 @@ from synth.prompts import Prompts
 from synth.steps import Row, Strategy, answered, must_be_new
 from synth.types import Ask, Capability, Message, Reply, Role, Seed
 
-QUESTION = r"[A-Z][^\n?\[\]]{10,200}\?"
-"""A message of the user where it is guided: one line that asks one thing."""
+QUESTION = r"[A-Z][^\s?\[\]]*( [^\s?\[\]]+){2,35}\?"
+"""A message of the user where it is guided: one line that asks one thing. Words are counted, not letters, of
+which a bound takes seconds to prepare."""
 
 
 class MultiTurn(Strategy):

@@ -145,9 +145,27 @@ def test_a_guided_instruction_is_one_line_that_begins_as_one(tmp_path: Path) -> 
     guides = {sampling.get("regex", "") for _, sampling in teacher.rewritten}
     assert len(guides) == 1 and EvolInstruct().needs == frozenset()
     guide = guides.pop()
-    assert re.fullmatch(guide, "Name three rivers that end in a lake.")
-    for wrong in ("The longest river is the Nile.", "Name three rivers\nof Asia.", "Name it."):
+    for right in ("Name three rivers that end in a lake.", "Which three rivers meet?"):
+        assert re.fullmatch(guide, right)
+    for wrong in (
+        "What a lovely long river.",
+        "What a lovely long river?",
+        "Name three rivers of Asia. They are long.",
+        "The longest river is the Nile.",
+        "Name three rivers\nof Asia.",
+        "Name it.",
+    ):
         assert not re.fullmatch(guide, wrong)
+
+
+def test_an_in_depth_operation_keeps_to_the_subject(tmp_path: Path) -> None:
+    def rewrite(number: int) -> str:
+        return f"Bake a cake {number}."
+
+    deep = made(tmp_path / "deep", Teacher(rewrite=rewrite), EvolInstruct(rounds=1, breadth=0))
+    wide = made(tmp_path / "wide", Teacher(rewrite=rewrite), EvolInstruct(rounds=1, breadth=1))
+    assert shown(deep) == ["evolved instruction leaves the subject"]
+    assert shown(wide) == ["Bake a cake 1."]
 
 
 @pytest.mark.parametrize(("breadth", "files"), [(0, 5), (1, 1)])

@@ -125,3 +125,11 @@ def test_a_question_that_has_no_word_of_the_text_makes_no_row(tmp_path: Path) ->
 
     rows, _ = made(tmp_path, Limits(pairs=1, live=1, actions=1, verify=False), script)
     assert [str(row) for row in rows[2:]] == ["the question has no word of the text"] * 2
+
+
+def test_an_answer_with_numbers_that_the_text_has_not_makes_no_row(tmp_path: Path) -> None:
+    def script(prompt: str) -> str:
+        return "It opens at 10." if prompt.endswith("first fact?") else said(prompt)
+
+    rows, _ = made(tmp_path, Limits(pairs=1, live=0, actions=0), script)
+    assert str(rows[0]) == "the answer has a number that the text has not"
