@@ -1,6 +1,7 @@
 """What can be known of a recipe before any model is asked: `synth check`, and the first act of every verb."""
 
 import importlib.util
+import inspect
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,8 @@ from synth.prompts import Prompts
 from synth.readers import notes
 from synth.recipe import Recipe
 from synth.seeds import Seeds, read_seeds
-from synth.steps import Strategy, near
+from synth.steps import Step, Strategy, near
+from synth.store import sha256
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +50,18 @@ def check(recipe: Recipe) -> Checked:
     versions = {"seeds": seeds.digest}
     for step in (*recipe.generate, *recipe.filter):
         versions |= {name: prompts.file(name).version for name in step.prompt_names()}
+    for own in (*recipe.generate, *recipe.filter, *recipe.select):
+        versions |= _code_of(own)
     for name, role in recipe.roles.items():
         if name != "judge" or recipe.judge:
             versions[name] = weights.identify(role.model)
     return Checked(recipe, prompts, seeds, recipe.key(versions))
+
+
+def _code_of(step: Step) -> dict[str, str]:
+    """A hash of the module of a step that does not ship with synth: an edit of it makes another run."""
+    module, file = type(step).__module__, inspect.getsourcefile(type(step))
+    return {} if module.startswith("synth.") or file is None else {module: sha256(Path(file))[:16]}
 
 
 def _check_variables(recipe: Recipe, prompts: Prompts, seeds: Seeds) -> None:

@@ -104,6 +104,24 @@ def test_an_edited_judges_prompt_asks_the_judge_alone(recipe: Path, endpoint: En
     assert all(prompt.startswith("Judge it.") for prompt in new)
 
 
+def test_an_edit_of_the_users_own_step_makes_another_run(
+    recipe: Path, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = recipe.parent / "own_filter_of_a_test.py"
+    own.write_text(
+        "from synth import Filter, Record, Verdict\n\n\nclass Own(Filter):\n"
+        "    def check(self, record: Record) -> Verdict:\n"
+        "        return Verdict(self.name, True)\n"
+    )
+    monkeypatch.syspath_prepend(str(recipe.parent))
+    edit(recipe, 'use = "truncated"', 'use = "own_filter_of_a_test:Own"')
+    first = made(recipe)
+    asked = endpoint.requests
+    edit(own, "True", "bool(record.answer)")
+    second = made(recipe)
+    assert second.folder != first.folder and endpoint.requests == asked
+
+
 def test_a_deleted_shard_is_rebuilt_from_the_journal_with_the_same_bytes(
     recipe: Path, endpoint: Endpoint
 ) -> None:
