@@ -45,9 +45,9 @@ class Quota:
         for turn in count():
             for seed in self.seeds:
                 for sample in range(turn * samples, (turn + 1) * samples):
-                    rows += self.strategy.rows_per_seed
-                    if rows > self.candidates:
+                    if rows >= self.candidates:
                         return
+                    rows += self.strategy.rows_per_seed
                     yield Unit(self.strategy, self.index, seed, sample)
 
 
@@ -145,7 +145,11 @@ class _Filling:
         return each.begun.popleft()
 
     async def _start(self) -> None:
-        while left := [each for each in self._open if not (each.spent or each.met)]:
+        left = deque(self._open)
+        while left:
+            if left[0].spent or left[0].met:
+                left.popleft()
+                continue
             wanting = next((each for each in left if each.wants(self._share(each))), None)
             if wanting is None or not self._free:
                 await self._wait()

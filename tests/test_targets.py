@@ -134,6 +134,14 @@ def test_the_candidates_are_a_limit_and_what_was_made_by_then_is_kept(tmp_path: 
     assert (progress.kept, len(rows)) == (0, 30)
 
 
+def test_a_seed_that_makes_more_rows_than_there_are_candidates_is_taken_all_the_same(tmp_path: Path) -> None:
+    rows, progress = filled(
+        tmp_path, quotas([Say()], SEEDS, 1, 1, None), scripted(tmp_path, lambda prompt: "well said")[0]
+    )
+    assert progress.kept == 1
+    assert [row["rejected_by"] for row in rows if row["status"] == "rejected"] == ["target"]
+
+
 def test_too_many_failures_stop_a_run_with_a_target(tmp_path: Path) -> None:
     def answer(prompt: str) -> str:
         raise RequestFailed("HTTP 500")
