@@ -11,6 +11,7 @@ import orjson
 
 from synth.schemas import checked, references
 from synth.strategies.draws import Draw, drawn
+from synth.strategies.grounding import NUMBERS
 from synth.strategies.structured import Schema, of_objects
 from synth.types import JSON, Called
 
@@ -20,7 +21,6 @@ Kind = Literal["call", "parallel", "no_tool", "missing"]
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 WORD = re.compile(r"[^\W_]+")
 NUMBER = re.compile(r"\d+(?:[.,]\d+)?")
-SMALL = re.findall(r"\w+", "zero one two three four five six seven eight nine ten eleven twelve")
 RETURN: Schema = {
     "type": "object",
     "properties": {"result": {"type": "string", "minLength": 2, "maxLength": 160}},
@@ -198,7 +198,7 @@ def mentions(text: str, value: str | float) -> bool:
     if isinstance(value, str):
         parts = [part.casefold() for part in WORD.findall(value)]
         return all(any(w.startswith(part) if len(part) > 2 else w == part for w in words) for part in parts)
-    named = float(value).is_integer() and 0 <= value < len(SMALL) and SMALL[int(value)] in words
+    named = float(value).is_integer() and 0 <= value < len(NUMBERS) and NUMBERS[int(value)] in words
     return named or float(value) in numbers(text)
 
 
