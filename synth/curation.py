@@ -41,6 +41,7 @@ def _batches(dataset: Dataset, selector: Selector, out: set[str], ids: list[str]
 
 
 def write(dataset: Dataset, decided: Mapping[str, Sequence[Selection]]) -> Iterator[Path]:
+    """Write `curated/`, shard by shard, with what was decided of each row; yields the paths."""
     for shard in dataset.shards("raw"):
         records = []
         for row in read_parquet(shard).to_pylist():

@@ -172,11 +172,7 @@ async def judged(record: Record, steps: Steps) -> Record:
         except RequestFailed as reason:
             verdicts.append(Verdict(judge.name, False, None, str(reason)))
             return replace(record, verdicts=tuple(verdicts), status="failed")
-        verdicts.append(_signed(verdict, judge.name))
+        verdicts.append(replace(verdict, by=judge.name))
         if not verdict.keep:
             return replace(record, verdicts=tuple(verdicts), status="rejected")
     return replace(record, verdicts=tuple(verdicts), status="kept")
-
-
-def _signed(verdict: Verdict, name: str) -> Verdict:
-    return verdict if verdict.by == name else replace(verdict, by=name)

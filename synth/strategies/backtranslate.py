@@ -15,12 +15,11 @@ from pydantic import Field, model_validator
 from synth.errors import Unusable
 from synth.prompts import Prompts
 from synth.steps import Row, Strategy, answered, must_be_new
+from synth.strategies.candidates import GRADES, HIGHEST, LOWEST
 from synth.strategies.grounding import copied
 from synth.types import Ask, Capability, Message, Reply, Seed
 
 SCORE = re.compile(r"score\s*[:=]\s*\**\s*(\d+(?:\.\d+)?)\b", re.IGNORECASE)
-LOWEST, HIGHEST = 1, 5
-GRADES = [str(grade) for grade in range(LOWEST, HIGHEST + 1)]
 
 
 class Backtranslate(Strategy):

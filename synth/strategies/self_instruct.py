@@ -16,6 +16,7 @@ from pydantic import Field
 from synth.errors import RequestFailed, Unusable
 from synth.prompts import Prompts
 from synth.steps import Row, Strategy, answered
+from synth.strategies.grounded_qa import fold
 from synth.types import Ask, Reply, Seed
 
 ITEM = re.compile(r"^[\s*]*(?:task\s*)?\d+[.):]\s*(.+?)\s*$", re.IGNORECASE | re.MULTILINE)
@@ -101,11 +102,11 @@ class SelfInstruct(Strategy):
 
     def _new(self, found: Sequence[str], human: Sequence[str], ask: Ask) -> "list[str | Unusable]":
         """Each task, or why it is not taken."""
-        seen = {_fold(text) for text in human}
+        seen = {fold(text) for text in human}
         tasks: list[str | Unusable] = []
         for text in found[: self.per_seed]:
             reason = unsuited(text, seen)
-            seen.add(_fold(text))
+            seen.add(fold(text))
             tasks.append(Unusable(reason) if reason else text)
         suited = [at for at, task in enumerate(tasks) if isinstance(task, str)]
         for at, repeated in zip(suited, ask.repeats([str(tasks[at]) for at in suited], human), strict=True):
@@ -193,10 +194,6 @@ def unsuited(text: str, known: set[str]) -> str:
         return "instruction asks for a program"
     if not text[0].isalnum():
         return "instruction begins with no letter"
-    if _fold(text) in known:
+    if fold(text) in known:
         return "instruction repeats an example"
     return ""
-
-
-def _fold(text: str) -> str:
-    return re.sub(r"\W+", " ", text.lower()).strip()
