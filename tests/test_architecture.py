@@ -14,12 +14,13 @@ ROOT = Path(__file__).parent.parent
 STEPS = {"strategies", "filters", "selectors", "student", "evaluators"}
 BASE = {"types", "errors"}
 READ = BASE | {"steps", "recipe", "prompts", "store", "seeds", "chunks", "constraints", "guard"}
-READ |= {"readers", "documents", "taxonomy", "sandbox", "schemas", "answers"}
+READ |= {"readers", "documents", "taxonomy", "sandbox", "schemas", "answers", "texts"}
 TOP = {
     "account",
     "catalogue",
     "check",
     "curation",
+    "takeover",
     "models",
     "previews",
     "screen",
@@ -44,7 +45,7 @@ MAY: dict[str, set[str]] = {
     "errors": set(),
     "steps": BASE,
     **dict.fromkeys(("recipe", "prompts", "store", "seeds", "constraints"), READ),
-    **dict.fromkeys(("readers", "documents", "taxonomy"), READ),
+    **dict.fromkeys(("readers", "documents", "taxonomy", "texts"), READ),
     **{room: READ | {room} for room in STEPS | {"llm"}},
     "novelty": READ,
     "units": READ | {"llm", "novelty"},
