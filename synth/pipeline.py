@@ -292,7 +292,7 @@ def curate(run: Run) -> Counts:
             files = list(curation.write(run.dataset, decided))
             files += export.write_train(run.dataset, run.recipe)
             if run.recipe.of_rows:
-                files += annotated.write(run.dataset, run.checked.seeds, run.recipe.seeds.path)
+                files += annotated.write(run.dataset, run.recipe.seeds.path, revised=bool(run.recipe.filters))
             counts = run.dataset.counts().to_json()
             entry = {"inputs": inputs, "counts": counts, "spent": spent(run.dataset, "curated")}
             entry["asked"] = {by: meter.to_json() for by, meter in meters.items()}
