@@ -60,7 +60,7 @@ def test_a_line_of_each_format_is_read_as_turns(name: str) -> None:
 def test_a_line_that_no_step_changed_comes_back_as_it_was(name: str) -> None:
     line, _ = LINES[name]
     parsed = parse(line)
-    record = Record(messages=parsed.messages, seed_id="s", fields={"rejected": list(parsed.rejected)})  # type: ignore[dict-item]
+    record = Record(messages=parsed.messages, seed_id="s", fields={"rejected": list(parsed.rejected)})  # type: ignore[arg-type]
     assert render(line, record) == line
 
 
@@ -68,7 +68,7 @@ def test_a_line_that_no_step_changed_comes_back_as_it_was(name: str) -> None:
 def test_a_changed_answer_stands_in_the_lines_own_format_and_nothing_of_the_old_is_left(name: str) -> None:
     line, turns = LINES[name]
     parsed = parse(line)
-    record = Record(messages=parsed.messages, seed_id="s", fields={"rejected": list(parsed.rejected)})  # type: ignore[dict-item]
+    record = Record(messages=parsed.messages, seed_id="s", fields={"rejected": list(parsed.rejected)})  # type: ignore[arg-type]
     changed = replace(record, messages=[*record.messages[:-1], {"role": "assistant", "content": "[NAME]"}])
     made = render(line, changed)
     assert list(made) == list(line)
