@@ -168,3 +168,26 @@ def test_other_selectors_take_the_rows_of_the_earlier_run(recipe: Path, tmp_path
     assert hashes(run.folder, ("raw",)) == hashes(first.folder, ("raw",))
     assert run.dataset.manifest["stages"]["generate"]["from"] == first.folder.name
     assert generate(run).planned == 5 and said[-1] == "generate: done before, 0 requests"
+
+
+def test_many_rows_are_made_by_several_processes_to_the_same_bytes(recipe: Path, tmp_path: Path) -> None:
+    many = [{**ROWS[0], "output": f"Because it is so for {n}."} for n in range(40)]
+    recipe.write_text(RECIPE + "[run]\nshard_rows = 8\n")
+    run = curated(recipe, jsonl(tmp_path / "old.jsonl", many))
+    assert len(run.dataset.shards("raw")) == 5 and run.dataset.counts().of("kept") == 40
+    before = hashes(run.folder)
+    gone = run.dataset.shards("raw")[2]
+    gone.unlink()
+    curated(recipe, tmp_path / "old.jsonl")
+    assert hashes(run.folder) == before
+    assert [row["output"] for row in lines(run.folder / "kept")] == [row["output"] for row in many]
+    one = curated(recipe, jsonl(tmp_path / "one.jsonl", many[:8]))
+    assert one.dataset.counts().of("kept") == 8
+
+
+def test_a_row_that_a_filter_can_not_judge_is_named_whichever_process_met_it(
+    recipe: Path, tmp_path: Path
+) -> None:
+    recipe.write_text(RECIPE + '[[filter]]\nuse = "maths"\n[run]\nshard_rows = 2\n')
+    with pytest.raises(DataError, match='maths needs a number in the field "answer"'):
+        curated(recipe, jsonl(tmp_path / "old.jsonl"))
