@@ -284,6 +284,7 @@ USE: dict[str, dict[str, str]] = {
         "rubric": "synth.filters.rubric:Rubric",
         "honesty": "synth.filters.honesty:Honesty",
         "pii": "synth.filters.pii:PII",
+        "secrets": "synth.filters.secrets:Secrets",
     },
     "select": {
         "exact": "synth.selectors.exact:Exact",
