@@ -285,6 +285,7 @@ USE: dict[str, dict[str, str]] = {
         "honesty": "synth.filters.honesty:Honesty",
         "pii": "synth.filters.pii:PII",
         "secrets": "synth.filters.secrets:Secrets",
+        "toxicity": "synth.filters.toxicity:Toxicity",
     },
     "select": {
         "exact": "synth.selectors.exact:Exact",

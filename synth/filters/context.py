@@ -22,7 +22,7 @@ def before(text: str, start: int) -> str:
 
 
 def shortened(found: str, valid: Callable[[str], bool], least: int) -> int:
-    """The length of the longest start of `found`, by groups, that is valid; 0 where none of `least` characters is."""
+    """The length of the longest start of `found`, by groups, that is valid; 0 where none of `least` is."""
     end = len(found)
     while end >= least:
         if valid(found[:end]):

@@ -14,12 +14,13 @@ from synth.filters.phones import phones
 
 EMAIL = re.compile(
     r"(?<![0-9A-Za-z._%+\-@/])[0-9A-Za-z](?:[0-9A-Za-z._%+'\-]{0,63})"
-    r"(?:@|\s?[\[(]at[\])]\s?)(?:[0-9A-Za-z\-]{1,63}(?:\.|\s?[\[(]dot[\])]\s?)){1,4}[A-Za-z]{2,24}(?![0-9A-Za-z@])"
+    r"(?:@|\s?[\[(]at[\])]\s?)(?:[0-9A-Za-z\-]{1,63}(?:\.|\s?[\[(]dot[\])]\s?)){1,4}"
+    r"[A-Za-z]{2,24}(?![0-9A-Za-z@])"
 )
 NO_PERSON = re.compile(
     r"""(?:^|\.)example\.(?:com|org|net|edu)$ | \.(?:example|test|invalid|localhost|local|internal)$
-      | ^(?:your|my|our|the|some|a)?-?(?:domain|company|site|website|organi[sz]ation|school|business|host|server)
-        (?:name|address)?\.\w+$
+      | ^(?:your|my|our|the|some|a)?-?
+        (?:domain|company|site|website|organi[sz]ation|school|business|host|server)(?:name|address)?\.\w+$
       | \.(?:png|jpe?g|gif|svg|webp|py|js|ts|css|html|json|ya?ml|md|txt)$""",
     re.IGNORECASE | re.VERBOSE,
 )
@@ -31,13 +32,9 @@ IPV6 = re.compile(r"(?<![0-9A-Za-z:.])[23][0-9A-Fa-f]{3}:[0-9A-Fa-f:]{3,}(?![0-9
 NUMBERED = re.compile(
     r"(?:[A-Za-z]/|==|@|\bv|\bver|\b(?:version|release|build|see|rule|chapter|step|table)\b\D{0,12})$", re.I
 )
-RESOLVERS = frozenset(
-    map(
-        ipaddress.ip_address,
-        """8.8.8.8 8.8.4.4 1.1.1.1 1.0.0.1 9.9.9.9 149.112.112.112 208.67.222.222 208.67.220.220 1.2.3.4
-        2001:4860:4860::8888 2001:4860:4860::8844 2606:4700:4700::1111 2606:4700:4700::1001""".split(),
-    )
-)
+_RESOLVERS = """8.8.8.8 8.8.4.4 1.1.1.1 1.0.0.1 9.9.9.9 149.112.112.112 208.67.222.222 208.67.220.220 1.2.3.4
+2001:4860:4860::8888 2001:4860:4860::8844 2606:4700:4700::1111 2606:4700:4700::1001"""
+RESOLVERS = frozenset(map(ipaddress.ip_address, _RESOLVERS.split()))
 """Public name servers, and the address that stands for any."""
 SIX_DIGITS = re.compile(r"\d(?:[ ().\-/\u00a0]{0,3}\d){5}")
 

@@ -1,4 +1,4 @@
-"""`secrets`: keys, tokens and passwords that would open something, by their shape or by what they are named."""
+"""`secrets`: keys, tokens and passwords that would open something, by their shape or their name."""
 
 import math
 import re
@@ -29,31 +29,38 @@ SHAPES = re.compile(
       [^-]{0,400}? [0-9A-Za-z+/=]{24} [^-]* (?:-----END\ (?:[A-Z]+\ )?PRIVATE\ KEY(?:\ BLOCK)?-----)?""",
     re.VERBOSE,
 )
-"""Keys whose issuers made them easy to tell: cloud, code, chat, payment and model services, JWTs, key blocks."""
+"""Keys that are made easy to tell: of cloud, code, chat, payment and model services; JWTs, key blocks."""
 IN_URL = re.compile(r"\b[a-z][a-z0-9+.\-]{1,20}://[^\s/:@'\"<>]*:(?P<value>[^\s/:@'\"<>]{3,100})@[^\s/@'\"]")
-NAMED = re.compile(
-    r"""(?:api|app|access|auth|account|private|secret|signing|encryption|master|client|session|bearer|service)
-        [\-_. ]?(?:key|token|secret)(?:[\-_.](?:id|key|value))? | (?<![A-Za-z])(?:secret|token) | _token | _secret
-      | pass(?:word|wd|phrase)? | pwd | authorization""".replace("\n", "").replace(" ", ""),
-    re.IGNORECASE,
-)
+_STARTS = """AKIA ASIA ABIA ACCA ghp_ gho_ ghu_ ghs_ ghr_ github_pat_ glpat- glptt- gldt- glrt- glcbt- xox xapp-
+k_live_ k_test_ whsec_ sk- hf_ r8_ gsk_ AIza GOCSPX- ya29. npm_ pypi- dop_v1_ SG. SK key- :AA eyJ hooks.slack
+/api/webhooks/ AccountKey= PRIVATE"""
+STARTS = tuple(_STARTS.split())
+"""A text with none of these has no such key: what makes the search fast."""
 ASSIGNED = re.compile(
-    rf"(?:{NAMED.pattern})(?P<shut>[\"']?)\s{{0,3}}(?::|=>?|:=)\s{{0,3}}(?:Bearer\s+|Basic\s+)?"
-    r"(?P<quote>[\"'`]?)(?P<value>[^\s\"'`,;<>(){}\[\]]{8,200})(?P<after>.?)",
-    re.IGNORECASE,
-)
-PLACEHOLDER = re.compile(
-    r"""example|sample|placeholder|change.?me|your|my[_\-]|insert|replace|redacted|dummy|fake|here$|x{4,}|\*{3,}
-      | \.\.\.|\u2026|[<>$%]\{?\w*\}?$|^\$|^%|\{\{|0{6,}|1{6,}|12345|abcde|qwert|todo|test|demo|default|secret
-      | pass(?:word|wd)?|p[@a]ssw|letmein|hunter2|admin|hello|token|(?:^|[_\-])key|foo|bar(?:$|[_\-])""",
+    r"""(?: (?:api|app|access|auth|account|private|secret|signing|encryption|master|client|session|service)
+            [\-_.\ ]? (?:key|token|secret) (?:[\-_.](?:id|key|value))?
+          | (?<![A-Za-z])(?:secret|token) | _token | _secret
+          | pass(?:word|wd|phrase)? | pwd | authorization )
+        (?P<shut>["']?) \s{0,3} (?: => | := | : | = ) \s{0,3} (?:Bearer\s+|Basic\s+)?
+        (?P<quote>["'`]?) (?P<value>[^\s"'`,;<>(){}\[\]]{8,200}) (?P<after>.?)""",
     re.IGNORECASE | re.VERBOSE,
 )
-"""What a value for readers to replace holds; of keys told by their shape only the first lines count."""
+"""A value that is given to such a name."""
+NAMES = ("key", "token", "secret", "pass", "pwd", "authorization")
 SHOWN = re.compile(
-    r"EXAMPLE|your|placeholder|redacted|dummy|x{6,}|\*{3,}|0{8,}|1234567890|abcdefgh|eyJzdWIiOiIxMjM0NTY3ODkw",
-    re.IGNORECASE,
+    r"""example|your|placeholder|redacted|dummy|x{6,}|\*{3,}|0{8,}|1234567890|abcdefgh
+      | eyJzdWIiOiIxMjM0NTY3ODkw""",
+    re.IGNORECASE | re.VERBOSE,
 )
-"""The same for keys of a known shape, and the payload of the JWT that every tutorial shows."""
+"""What keys for readers to replace hold, and the payload of the JWT that every tutorial shows."""
+PLACEHOLDER = re.compile(
+    rf"""{SHOWN.pattern}
+      | sample|change.?me|my[_\-]|insert|replace|fake|here$|x{{4,}}|\.\.\.|\u2026|[$%]\w*$|^[$%]|0{{6,}}|1{{6,}}
+      | 12345|abcde|qwert|todo|test|demo|default|secret|pass(?:word|wd)?|p[@a]ssw|letmein|hunter2
+      | admin|hello|token|(?:^|[_\-])key|foo|bar(?:$|[_\-])""",
+    re.IGNORECASE | re.VERBOSE,
+)
+"""The same for what is a secret only by its name: words and samples, too."""
 BITS = 3.0
 
 
@@ -74,6 +81,8 @@ class Secrets(Masking):
 
 
 def _shaped(text: str) -> Iterator[tuple[int, int]]:
+    if not any(map(text.__contains__, STARTS)):
+        return
     for match in SHAPES.finditer(text):
         body = match.group()
         if not SHOWN.search(body) and len(set(body)) > 9:
@@ -91,6 +100,8 @@ def _in_urls(text: str) -> Iterator[tuple[int, int]]:
 
 def _assigned(text: str) -> Iterator[tuple[int, int]]:
     """Values that are given to a name such as `api_key` and look drawn by chance."""
+    if not any(map(text.lower().__contains__, NAMES)):
+        return
     for match in ASSIGNED.finditer(text):
         value = match["value"].rstrip(".")
         quoted = bool(match["quote"]) and match["after"] == match["quote"]
