@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator
 
 from stdnum import iban, luhn
 from stdnum.br import cpf
-from stdnum.cn import ric
 from stdnum.de import idnr
 from stdnum.es import dni, nie
 from stdnum.fr import nir
 from stdnum.in_ import aadhaar
+from stdnum.iso7064 import mod_11_2
 from stdnum.it import codicefiscale
 from stdnum.us import ssn
 
@@ -18,16 +18,16 @@ from synth.filters.context import ORDERED, before, shortened
 LEFT = r"(?<![0-9A-Za-z_.\-])"
 RIGHT = r"(?![0-9A-Za-z_]|[.\-]\d)"
 CARD = re.compile(
-    rf"{LEFT}(?:\d{{13,19}}|\d{{4}}([ \-])\d{{4}}\1\d{{4}}\1\d{{4}}(?:\1\d{{3}})?"
+    rf"{LEFT}(?:\d{{14,19}}|\d{{4}}([ \-])\d{{4}}\1\d{{4}}\1\d{{4}}(?:\1\d{{3}})?"
     rf"|3\d{{3}}([ \-])\d{{6}}\2\d{{4,5}}){RIGHT}"
 )
 ISSUER = re.compile(
-    r"""4(?:\d{12}|\d{15}|\d{18}) | 5[1-5]\d{14} | 2(?:22[1-9]|2[3-9]\d|[3-6]\d\d|7[01]\d|720)\d{12}
+    r"""4(?:\d{15}|\d{18}) | 5[1-5]\d{14} | 2(?:22[1-9]|2[3-9]\d|[3-6]\d\d|7[01]\d|720)\d{12}
       | 3[47]\d{13} | 3(?:0[0-5]|[689]\d)\d{11} | 35(?:2[89]|[3-8]\d)\d{12}
-      | 6(?:011|5\d\d|4[4-9]\d)\d{12} | 62\d{14,17}""",
+      | 6(?:011|5\d\d|4[4-9]\d)\d{12} | 62\d{14,17} | (?:50[123][08]|6304|6759|676[123])\d{12}""",
     re.VERBOSE,
 )
-"""Visa; Mastercard; American Express, Diners and JCB; Discover; UnionPay."""
+"""Visa; Mastercard; American Express, Diners and JCB; Discover; UnionPay; Maestro."""
 _CARDS = """4111111111111111 4242424242424242 4012888888881881 4000056655665556 4000000000000002 4222222222222
     4000002500003155 4000000000009995 5555555555554444 5105105105105100 5200828282828210 2223003122003222
     2223000048400011 378282246310005 371449635398431 378734493671000 6011111111111117 6011000990139424
@@ -69,8 +69,8 @@ IDS: tuple[tuple[str, Callable[[str], bool]], ...] = (
         aadhaar.is_valid,
     ),
     (
-        rf"{LEFT}([1-9]\d{{5}}(?:19|20)\d\d(?:0[1-9]|1[0-2])[0-3]\d\d{{3}}[\dX]){RIGHT}",
-        ric.is_valid,
+        rf"{LEFT}([1-9]\d{{5}}(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d{{3}}[\dX]){RIGHT}",
+        mod_11_2.is_valid,
     ),
     (r"\b((?!RSSMRA)[A-Z]{6}\d\d[A-EHLMPRST]\d\d[A-Z]\d{3}[A-Z])\b", codicefiscale.is_valid),
 )

@@ -5,30 +5,37 @@ groups; and any national form after a word such as "phone". Not found: local num
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import phonenumbers
 
 from synth.filters.context import ARITHMETIC_AFTER, ARITHMETIC_BEFORE, ORDERED, before, shortened
 
 JOIN = r"[ ().\-/\u00a0]{0,3}"
-END = r"(?![0-9A-Za-z_]|[.,\-/]\d| ?\d| ?[*=\u00d7\u00f7^])"
-INTERNATIONAL = re.compile(rf"(?<![0-9A-Za-z_+.])(?:\+ ?|00[ \-]?)[1-9](?:{JOIN}\d){{6,14}}(?![0-9A-Za-z_])")
+EXTENSION = r"(?: ?(?:x|ext\.?) ?\d{1,6})?"
+END = EXTENSION + r"(?![0-9A-Za-z_]|[.,\-/]\d| ?\d| ?[*=\u00d7\u00f7^])"
+INTERNATIONAL = re.compile(
+    r"(?<![0-9A-Za-z_+.])(?<!\d )(?:\+|00[ \-]?)"
+    rf"(?P<number>[1-9](?:{JOIN}\d){{6,14}}){EXTENSION}(?![0-9A-Za-z_])"
+)
 AMERICAN = re.compile(
-    rf"(?<![0-9A-Za-z_.+\-(/])(?:1[ .\-])?(?:\([2-9]\d\d\)[ \-]?|[2-9]\d\d[\-.])[2-9]\d\d[\-.]\d{{4}}{END}"
+    rf"(?<![0-9A-Za-z_.+\-/])(?:1[ .\-])?(?:\([2-9]\d\d\)[ \-]?|[2-9]\d\d[\-.])[2-9]\d\d[\-.]\d{{4}}{END}"
 )
 ZERO = re.compile(
-    rf"(?<![0-9A-Za-z_.+\-(/])(?<!\d )(?<!\d, )\(?0[1-9]\d{{0,4}}\)?(?:[ /.\-]\d{{2,8}}){{1,4}}{END}"
+    r"(?<![0-9A-Za-z_.+\-/])(?<!\d )(?<!\d, )"
+    r"(?!0\d{4}-\d{4}(?!\d)|\d\d-\d{7}(?!\d)|\d\d(?: (?:19|20)\d\d)+(?!\d))"
+    rf"(?:\(0[1-9]\d{{0,4}}\) ?\d{{2,8}}|0[1-9]\d{{0,4}}[ /.\-]\d{{2,8}})(?:[ /.\-]\d{{2,8}}){{0,3}}{END}"
 )
+"""No US postal code, tax number or row of years looks like these."""
 NOUN = (
-    "tele(?:ph|f)on[eo]?|phone|tel|t[\u00e9e]l[\u00e9e]phone|mobile?|cell(?:ular|phone)?|fax|whatsapp|sms|hotline"
-    "|handy(?:nummer)?|rufnummer|portable|m[\u00f3o]vil|tel[\u00e9e]fono|numero di telefono"
+    "tele(?:ph|f)on[eo]?|phone|tel|t[\u00e9e]l[\u00e9e]phone|mobile?|cell(?:ular|phone)?|fax|whatsapp|sms"
+    "|hotline|handy(?:nummer)?|rufnummer|portable|m[\u00f3o]vil|tel[\u00e9e]fono|numero di telefono"
     "|\u7535\u8bdd|\u624b\u673a|\u96fb\u8a71|\u643a\u5e2f"
 )
-VERB = "call|dial|ring|text|reach|ruf|anrufen|appele[rz]|joindre|llam[ae]\\w*|chiam[ai]\\w*|ligue"
+VERB = "call|dial|ring|contact|kontakt|text|reach|ruf|anrufen|appele[rz]|joindre|llam[ae]\\w*|chiam[ai]\\w*|ligue"
 SMALL = "me|us|him|her|them|now|on|at|under|back|the|le|al|an|mich|our|my|his|line|office|number|today|unter"
 LABELLED = re.compile(
-    rf"(?:(?<![a-z])(?:{NOUN})[^\d\n]{{0,20}}?|(?<![a-z])(?:{VERB})(?:\W{{1,3}}(?:{SMALL})\b){{0,4}}\W{{1,3}}?)"
+    rf"(?<![a-z])(?:(?:{NOUN})[^\d\n+]{{0,20}}?|(?:{VERB})(?:\W{{1,3}}(?:{SMALL})\b){{0,4}}[^\w+]{{1,3}}?)"
     rf"(?P<number>\(?\d(?:{JOIN}\d){{8,12}}){END}",
     re.IGNORECASE,
 )
@@ -69,20 +76,27 @@ FICTION = re.compile(
 def phones(text: str) -> Iterator[tuple[int, int]]:
     """Where telephone numbers stand."""
     for match in INTERNATIONAL.finditer(text):
-        if end := shortened(match.group(), lambda number: _valid("+" + number.lstrip("+0 -"), None), 8):
-            yield match.start(), match.start() + end
+        number = match["number"]
+        if end := shortened(number, lambda part: _valid(f"+{part}", None), 7):
+            yield match.start(), match.end() if end == len(number) else match.start("number") + end
     for pattern, regions in ((AMERICAN, ("US",)), (ZERO, WITH_ZERO)):
         for match in pattern.finditer(text):
-            digits = sum(map(str.isdigit, match.group()))
             if (
-                9 <= digits <= 11
+                sum(map(str.isdigit, match.group())) >= 9
                 and _free(text, match)
-                and any(_valid(match.group(), each) for each in regions)
+                and _known(match.group(), regions)
             ):
                 yield match.span()
     for match in LABELLED.finditer(text):
-        if any(_valid(match["number"], region) for region in REGIONS):
+        if _known(match["number"], REGIONS):
             yield match.span("number")
+
+
+def _known(number: str, regions: Sequence[str]) -> bool:
+    """Whether one of the regions has it as a national form, and none keeps it for fiction."""
+    return not any(_fiction(number, region) for region in regions) and any(
+        _valid(number, region) for region in regions
+    )
 
 
 def _free(text: str, match: "re.Match[str]") -> bool:
@@ -95,12 +109,19 @@ def _free(text: str, match: "re.Match[str]") -> bool:
 
 def _valid(number: str, region: str | None) -> bool:
     """Whether a numbering plan has it, and doesn't keep it for fiction."""
-    if "1234567890" in re.sub(r"\D", "", number):
-        return False
+    parsed = _parsed(number, region)
+    return parsed is not None and phonenumbers.is_valid_number(parsed) and not _fiction(number, region)
+
+
+def _fiction(number: str, region: str | None) -> bool:
+    parsed = _parsed(number, region)
+    if parsed is None or "1234567890" in re.sub(r"\D", "", number):
+        return parsed is not None
+    return FICTION.fullmatch(f"+{parsed.country_code}{parsed.national_number}") is not None
+
+
+def _parsed(number: str, region: str | None) -> phonenumbers.PhoneNumber | None:
     try:
-        parsed = phonenumbers.parse(number, region)
+        return phonenumbers.parse(number, region)
     except phonenumbers.NumberParseException:
-        return False
-    if not phonenumbers.is_valid_number(parsed):
-        return False
-    return not FICTION.fullmatch(f"+{parsed.country_code}{parsed.national_number}")
+        return None

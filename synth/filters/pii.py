@@ -30,13 +30,15 @@ LOGIN = re.compile(r"://[^\s/@]*:$")
 IPV4 = re.compile(r"(?<![0-9A-Za-z_.\-])\d{1,3}(?:\.\d{1,3}){3}(?![0-9A-Za-z_]|[.\-]\d)")
 IPV6 = re.compile(r"(?<![0-9A-Za-z:.])[23][0-9A-Fa-f]{3}:[0-9A-Fa-f:]{3,}(?![0-9A-Za-z:])")
 NUMBERED = re.compile(
-    r"(?:[A-Za-z]/|==|@|\bv|\bver|\b(?:version|release|build|see|rule|chapter|step|table)\b\D{0,12})$", re.I
+    r"(?:[A-Za-z]/|==|@|\bv|\bver|\brv:|\b(?:version|release|build|see|rule|chapter|step|table)\b\D{0,12})$",
+    re.I,
 )
 _RESOLVERS = """8.8.8.8 8.8.4.4 1.1.1.1 1.0.0.1 9.9.9.9 149.112.112.112 208.67.222.222 208.67.220.220 1.2.3.4
 2001:4860:4860::8888 2001:4860:4860::8844 2606:4700:4700::1111 2606:4700:4700::1001"""
 RESOLVERS = frozenset(map(ipaddress.ip_address, _RESOLVERS.split()))
 """Public name servers, and the address that stands for any."""
-SIX_DIGITS = re.compile(r"\d(?:[ ().\-/\u00a0]{0,3}\d){5}")
+NUMERIC = re.compile(r"\d(?:[ ().\-/\u00a0]{0,3}\d){5}|[A-Z]{6}\d\d[A-Z]\d\d[A-Z]\d{3}")
+"""A text without this holds none of the numbers."""
 
 Kind = Literal["e-mail", "ip", "iban", "card", "national id", "ssn", "phone"]
 KINDS: tuple[Kind, ...] = ("e-mail", "ip", "iban", "card", "national id", "ssn", "phone")
@@ -93,7 +95,7 @@ class PII(Masking):
     def places(self, text: str) -> Sequence[Place]:
         """What is found in a text, in order."""
         found: list[Place] = []
-        numbers = SIX_DIGITS.search(text) is not None
+        numbers = NUMERIC.search(text) is not None
         for kind in KINDS:
             if kind in self.kinds and (numbers or kind in ("e-mail", "ip")):
                 find, mask = FIND[kind]

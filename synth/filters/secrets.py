@@ -31,8 +31,8 @@ SHAPES = re.compile(
 )
 """Keys that are made easy to tell: of cloud, code, chat, payment and model services; JWTs, key blocks."""
 IN_URL = re.compile(r"\b[a-z][a-z0-9+.\-]{1,20}://[^\s/:@'\"<>]*:(?P<value>[^\s/:@'\"<>]{3,100})@[^\s/@'\"]")
-_STARTS = """AKIA ASIA ABIA ACCA ghp_ gho_ ghu_ ghs_ ghr_ github_pat_ glpat- glptt- gldt- glrt- glcbt- xox xapp-
-k_live_ k_test_ whsec_ sk- hf_ r8_ gsk_ AIza GOCSPX- ya29. npm_ pypi- dop_v1_ SG. SK key- :AA eyJ hooks.slack
+_STARTS = """AKIA ASIA ABIA ACCA ghp_ gho_ ghu_ ghs_ ghr_ github_pat_ glpat- glptt- gldt- glrt- glcbt- xox
+xapp- k_live_ k_test_ whsec_ sk- hf_ r8_ gsk_ AIza GOCSPX- ya29. npm_ pypi- dop_v1_ SG. SK key- :AA eyJ hooks.slack
 /api/webhooks/ AccountKey= PRIVATE"""
 STARTS = tuple(_STARTS.split())
 """A text with none of these has no such key: what makes the search fast."""
@@ -55,8 +55,8 @@ SHOWN = re.compile(
 """What keys for readers to replace hold, and the payload of the JWT that every tutorial shows."""
 PLACEHOLDER = re.compile(
     rf"""{SHOWN.pattern}
-      | sample|change.?me|my[_\-]|insert|replace|fake|here$|x{{4,}}|\.\.\.|\u2026|[$%]\w*$|^[$%]|0{{6,}}|1{{6,}}
-      | 12345|abcde|qwert|todo|test|demo|default|secret|pass(?:word|wd)?|p[@a]ssw|letmein|hunter2
+      | sample|change.?me|my[_\-]|insert|replace|fake|here$|x{{4,}}|\.\.\.|\u2026|[$%]\w*$|^[$%]|0{{6,}}
+      | 1{{6,}}|12345|abcde|qwert|todo|test|demo|default|secret|pass(?:word|wd)?|p[@a]ssw|letmein|hunter2
       | admin|hello|token|(?:^|[_\-])key|foo|bar(?:$|[_\-])""",
     re.IGNORECASE | re.VERBOSE,
 )

@@ -58,6 +58,12 @@ def test_an_unknown_kind_or_none_is_refused() -> None:
         ("to DE16 5005 0201 1234 9876 54 by Monday", "to [IBAN] by Monday"),
         ("SSN: 531-47-8206", "SSN: [SSN]"),
         ("DNI 48273915C", "DNI [ID]"),
+        ("It is CRSFRC31H60M301W.", "It is [ID]."),
+        ("tel. 437-586-5797 x543", "tel. [PHONE]"),
+        ("(1-888-628-9454)", "([PHONE])"),
+        ("call (08)42772021", "call [PHONE]"),
+        ("Contact: 13778716177", "Contact: [PHONE]"),
+        ("password in ftp://ann:pw@files.heron.org", "password in ftp://ann:pw@files.heron.org"),
         ("nothing", "nothing"),
     ],
 )
@@ -65,6 +71,21 @@ def test_what_is_masked_and_what_stands_around_it_stays(text: str, masked: str) 
     row = MASK.revised(record(text))
     assert row.answer == masked
     assert MASK.check(row) == Verdict("pii", True, 0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1839727050 + 3280595837 = 5120322887",
+        "phone: 01632 960797 or 0113 496 0168",
+        "ZIP 05651-6530, EIN 04-2043966, EAN 4181667605756",
+        "Mozilla/5.0 (X11; Linux x86_64; rv:1.9.0.20) Gecko/2010",
+        "years is 2006 -- 08 2004 2002",
+        "the column a@b and the grade 4.0@5.0",
+    ],
+)
+def test_what_only_looks_like_it_is_kept(text: str) -> None:
+    assert PII().check(record(text)) == Verdict("pii", True, 0)
 
 
 def test_every_turn_is_masked_and_what_calls_are_given() -> None:
