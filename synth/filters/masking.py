@@ -9,6 +9,9 @@ from typing import Literal
 from synth.steps import Filter
 from synth.types import JSON, Message, Record, ToolCall, Verdict
 
+REJECTED = "rejected"
+"""The field of a preference pair with the turns of the other answer; it is exported."""
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -22,7 +25,9 @@ class Place:
 
 
 class Masking(Filter):
-    """Finds places in every turn, the arguments of calls too; rejects the row, or masks them."""
+    """Finds places in every turn, the arguments of calls and a pair's rejected answer; rejects the row, or
+    masks them. Its other fields stay as they are: verifiers compare with them, and they are not exported.
+    """
 
     action: Literal["reject", "mask"] = "reject"
     """Masked places are replaced, such as "[EMAIL]", and the row is kept."""
@@ -44,7 +49,10 @@ class Masking(Filter):
         """The record with its places masked; the record itself where there are none, or rows are rejected."""
         if self.action == "reject" or not any(map(self.places, _texts(record))):
             return record
-        return replace(record, messages=tuple(map(self._masked_turn, record.messages)))
+        turns, fields = tuple(map(self._masked_turn, record.messages)), record.fields
+        if REJECTED in fields:
+            fields = {**fields, REJECTED: self._masked(fields[REJECTED])}
+        return replace(record, messages=turns, fields=fields)
 
     def masked(self, text: str) -> str:
         """A text with its places masked."""
@@ -83,11 +91,12 @@ class Masking(Filter):
 
 
 def _texts(record: Record) -> Iterator[str]:
-    """Every text of a record that is searched: contents, and the arguments of calls, one by one."""
+    """Every text of a record that is searched, one by one."""
     for turn in record.messages:
         yield turn["content"]
         for call in turn.get("tool_calls", ()):
             yield from _leaves(call["function"]["arguments"])
+    yield from _leaves(record.fields.get(REJECTED))
 
 
 def _leaves(value: JSON) -> Iterator[str]:

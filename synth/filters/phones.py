@@ -32,7 +32,7 @@ NOUN = (
     "|hotline|handy(?:nummer)?|rufnummer|portable|m[\u00f3o]vil|tel[\u00e9e]fono|numero di telefono"
     "|\u7535\u8bdd|\u624b\u673a|\u96fb\u8a71|\u643a\u5e2f"
 )
-VERB = "call|dial|ring|contact|kontakt|text|reach|ruf|anrufen|appele[rz]|joindre|llam[ae]\\w*|chiam[ai]\\w*|ligue"
+VERB = "call|dial|ring|contact|kontakt|text|reach|ruf|anrufen|appele[rz]|joindre|llam[ae]\\w*|chiam[ai]\\w*"
 SMALL = "me|us|him|her|them|now|on|at|under|back|the|le|al|an|mich|our|my|his|line|office|number|today|unter"
 LABELLED = re.compile(
     rf"(?<![a-z])(?:(?:{NOUN})[^\d\n+]{{0,20}}?|(?:{VERB})(?:\W{{1,3}}(?:{SMALL})\b){{0,4}}[^\w+]{{1,3}}?)"

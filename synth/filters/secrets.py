@@ -31,8 +31,9 @@ SHAPES = re.compile(
 )
 """Keys that are made easy to tell: of cloud, code, chat, payment and model services; JWTs, key blocks."""
 IN_URL = re.compile(r"\b[a-z][a-z0-9+.\-]{1,20}://[^\s/:@'\"<>]*:(?P<value>[^\s/:@'\"<>]{3,100})@[^\s/@'\"]")
-_STARTS = """AKIA ASIA ABIA ACCA ghp_ gho_ ghu_ ghs_ ghr_ github_pat_ glpat- glptt- gldt- glrt- glcbt- xox
-xapp- k_live_ k_test_ whsec_ sk- hf_ r8_ gsk_ AIza GOCSPX- ya29. npm_ pypi- dop_v1_ SG. SK key- :AA eyJ hooks.slack
+_STARTS = """AKIA ASIA ABIA ACCA ghp_ gho_ ghu_ ghs_ ghr_ github_pat_ glpat- glptt- gldt- glrt- glcbt-
+xox xapp- k_live_ k_test_ whsec_ sk- hf_ r8_
+gsk_ AIza GOCSPX- ya29. npm_ pypi- dop_v1_ SG. SK key- :AA eyJ hooks.slack
 /api/webhooks/ AccountKey= PRIVATE"""
 STARTS = tuple(_STARTS.split())
 """A text with none of these has no such key: what makes the search fast."""

@@ -129,6 +129,16 @@ def test_every_turn_is_masked_and_what_calls_are_given() -> None:
     assert call["function"]["arguments"]["card"] == 5424182736459010
 
 
+def test_the_rejected_answer_of_a_pair_is_masked_and_other_fields_stay() -> None:
+    other = [{"role": "assistant", "content": "Mail eva@correio-azul.pt"}]
+    row = replace(record("Ask her."), fields={"rejected": other, "answer": "eva@correio-azul.pt"})
+    assert PII().check(row) == Verdict("pii", False, 1, "holds e-mail")
+    assert MASK.revised(row).fields == {
+        "rejected": [{"role": "assistant", "content": "Mail [EMAIL]"}],
+        "answer": "eva@correio-azul.pt",
+    }
+
+
 def test_a_row_without_a_place_is_not_changed() -> None:
     assert MASK.revised(calling()) == calling()
     assert PII().revised(record("eva@correio-azul.pt")).answer == "eva@correio-azul.pt"
