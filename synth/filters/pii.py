@@ -30,8 +30,9 @@ LOGIN = re.compile(r"://[^\s/@]*:$")
 IPV4 = re.compile(r"(?<![0-9A-Za-z_.\-])\d{1,3}(?:\.\d{1,3}){3}(?![0-9A-Za-z_]|[.\-]\d)")
 IPV6 = re.compile(r"(?<![0-9A-Za-z:.])[23][0-9A-Fa-f]{3}:[0-9A-Fa-f:]{3,}(?![0-9A-Za-z:])")
 NUMBERED = re.compile(
-    r"(?:[A-Za-z]/|==|@|\bv|\bver|\brv:|\b(?:version|release|build|see|rule|chapter|step|table)\b\D{0,12})$",
-    re.I,
+    r"(?:[A-Za-z]/|[<>=~]=\s?"
+    r"|\bv|\bver|\brv:|\b(?:version|release|build|see|rule|chapter|step|table)\b\D{0,12})$",
+    re.IGNORECASE,
 )
 _RESOLVERS = """8.8.8.8 8.8.4.4 1.1.1.1 1.0.0.1 9.9.9.9 149.112.112.112 208.67.222.222 208.67.220.220 1.2.3.4
 2001:4860:4860::8888 2001:4860:4860::8844 2606:4700:4700::1111 2606:4700:4700::1001"""
@@ -51,7 +52,7 @@ def emails(text: str) -> Iterator[tuple[int, int]]:
     for match in EMAIL.finditer(text):
         local, domain = re.split(r"@|\s?[\[(]at[\])]\s?", match.group(), maxsplit=1)
         domain = re.sub(r"\s?[\[(]dot[\])]\s?", ".", domain)
-        login = local == "git" or LOGIN.search(before(text, match.start()))
+        login = local in ("git", "foo") or LOGIN.search(before(text, match.start()))
         if not login and not NO_PERSON.search(domain):
             yield match.span()
 

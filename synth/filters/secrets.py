@@ -56,13 +56,14 @@ SHOWN = re.compile(
 """What keys for readers to replace hold, and the payload of the JWT that every tutorial shows."""
 PLACEHOLDER = re.compile(
     rf"""{SHOWN.pattern}
-      | sample|change.?me|my[_\-]|insert|replace|fake|here$|x{{4,}}|\.\.\.|\u2026|[$%]\w*$|^[$%]|0{{6,}}
+      | sample|change.?me|my[_\-]|insert|replace|fake|here$|x{{4,}}|\.\.\.|\u2026|^[$%]|[$%]\{{|0{{6,}}
       | 1{{6,}}|12345|abcde|qwert|todo|test|demo|default|secret|pass(?:word|wd)?|p[@a]ssw|letmein|hunter2
       | admin|hello|token|(?:^|[_\-])key|foo|bar(?:$|[_\-])""",
     re.IGNORECASE | re.VERBOSE,
 )
 """The same for what is a secret only by its name: words and samples, too."""
 BITS = 3.0
+"""The entropy a character of a value that is a secret only by its name; 32 random hex digits have 3.6."""
 
 
 class Secrets(Masking):
@@ -105,23 +106,21 @@ def _assigned(text: str) -> Iterator[tuple[int, int]]:
         return
     for match in ASSIGNED.finditer(text):
         value = match["value"].rstrip(".")
-        quoted = bool(match["quote"]) and match["after"] == match["quote"]
         word = re.match(r"pass|pwd", match.group(), re.IGNORECASE) is not None
-        if match["after"] in ("(", "[", "{") or PLACEHOLDER.search(value):
-            continue
-        if _by_chance(value, 8 if word else 16, quoted=quoted):
+        if match["after"] not in ("(", "[", "{") and not PLACEHOLDER.search(value):
             start = match.start("value")
-            yield start, start + len(value)
+            if _by_chance(value, 8 if word else 16):
+                yield start, start + len(value)
 
 
-def _by_chance(value: str, least: int, *, quoted: bool) -> bool:
+def _by_chance(value: str, least: int) -> bool:
     """Whether a value has the letters and digits of a key: no word, path, name of a variable or number."""
-    if len(value) < least or re.search(r"[/\\]{1}.*[/\\]|^[/\\~]|://|^\w+\.\w+(?:\.\w+)*$", value):
+    if len(value) < least or re.search(r"^[/\\~.]|://|^\w+\.\w+(?:\.\w+)*$", value):
         return False
     kinds = sum(bool(re.search(kind, value)) for kind in ("[a-z]", "[A-Z]", r"\d", r"[^0-9A-Za-z_\-.]"))
-    hexadecimal = re.fullmatch(r"[0-9a-f]{32,}", value) is not None
-    if not (hexadecimal or (kinds >= 3 and re.search(r"\d", value))):
+    changes = len(re.findall(r"\d(?=[A-Za-z])|[A-Za-z](?=\d)", value))
+    mixed = kinds >= 3 and re.search(r"\d", value) and (changes >= 5 or not re.search(r"[/\\]", value))
+    if not mixed and not (changes >= 4 and value.isalnum()):
         return False
     counts = Counter(value)
-    bits = -sum(n / len(value) * math.log2(n / len(value)) for n in counts.values())
-    return bits >= (BITS if quoted or len(value) < 16 else BITS + 0.3)
+    return -sum(n / len(value) * math.log2(n / len(value)) for n in counts.values()) >= BITS

@@ -53,6 +53,7 @@ def test_an_unknown_kind_or_none_is_refused() -> None:
     [
         ("Mail petar_dimov@zeleni-vrt.hr.", "Mail [EMAIL]."),
         ("Call (312) 555-7841 or +1 (503) 555-2847 now", "Call [PHONE] or [PHONE] now"),
+        ("ssh root@84.17.203.66", "ssh root@[IP]"),
         ("from 84.17.203.66 to 10.0.0.1", "from [IP] to 10.0.0.1"),
         ("card 5424182736459010, exp 08/29", "card [CARD], exp 08/29"),
         ("to DE16 5005 0201 1234 9876 54 by Monday", "to [IBAN] by Monday"),
@@ -80,6 +81,7 @@ def test_what_is_masked_and_what_stands_around_it_stays(text: str, masked: str) 
         "phone: 01632 960797 or 0113 496 0168",
         "ZIP 05651-6530, EIN 04-2043966, EAN 4181667605756",
         "Mozilla/5.0 (X11; Linux x86_64; rv:1.9.0.20) Gecko/2010",
+        "cuDNN <= 9.10.2.21 and torch==2.13.0.1",
         "years is 2006 -- 08 2004 2002",
         "the column a@b and the grade 4.0@5.0",
     ],

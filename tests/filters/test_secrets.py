@@ -40,5 +40,19 @@ def test_what_is_masked_and_what_stands_around_it_stays(text: str, masked: str) 
     assert MASK.check(MASK.revised(record(text))) == Verdict("secrets", True, 0)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "client_secret: hjv96mmrboitzok83eiqstiu",
+        "AccessKey: sjUPMiLXDC5Z0QE/aZT8T4KlFn/3AD4Man2wxT6q",
+        "password: nB2zpS9$nY1l",
+        "API_TOKEN=555ef844ca0aa45ac6fc5545ffd63426",
+    ],
+)
+def test_what_is_drawn_by_chance_is_found_where_it_is_named(text: str) -> None:
+    assert not Secrets().check(record(text)).keep
+    assert Secrets().check(record(text.replace(": ", " ").replace("=", " "))).keep
+
+
 def test_a_key_block_that_was_cut_is_found() -> None:
     assert not Secrets().check(record(f"-----BEGIN PRIVATE KEY-----\n{BODY}\n{BODY}")).keep
