@@ -146,7 +146,7 @@ def must_be_new(ask: Ask, question: str) -> None:
 
 
 class Filter(Step, ABC):
-    """A free check of one record by code."""
+    """A free check of one record by code. It may change a row that it keeps, by `revised`."""
 
     blocking: ClassVar[bool] = False
     """Whether a check may take long: it then runs in a thread, and must be safe there."""
@@ -154,6 +154,13 @@ class Filter(Step, ABC):
     @abstractmethod
     def check(self, record: Record) -> Verdict:
         """Keep or reject, with the reason."""
+
+    def revised(self, record: Record) -> Record:
+        """A row that it kept, as later filters and judges see it and as it is stored; by default unchanged.
+
+        The verdict's reason says what was changed. Verifiers inside strategies only check.
+        """
+        return record
 
 
 async def first_rejection(record: Record, checks: Iterable[Filter]) -> Verdict | None:
@@ -311,6 +318,9 @@ USE: dict[str, dict[str, str]] = {
         "code_tests": "synth.filters.code_tests:CodeTests",
         "rubric": "synth.filters.rubric:Rubric",
         "honesty": "synth.filters.honesty:Honesty",
+        "pii": "synth.filters.pii:PII",
+        "secrets": "synth.filters.secrets:Secrets",
+        "toxicity": "synth.filters.toxicity:Toxicity",
     },
     "select": {
         "exact": "synth.selectors.exact:Exact",
