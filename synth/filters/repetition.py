@@ -1,0 +1,148 @@
+"""`repetition`: Gopher's rules (Rae et al. 2021, arXiv 2112.11446, table A1), adapted to answers."""
+
+import re
+from collections import Counter
+from collections.abc import Hashable, Sequence
+
+import orjson
+from pydantic import Field
+
+from synth.filters.prose import unfenced, unspaced
+from synth.steps import Filter
+from synth.types import Record, Verdict
+
+TOP = {2: 0.20, 3: 0.18, 4: 0.16}
+DUPLICATE = {5: 0.15, 6: 0.14, 7: 0.13, 8: 0.12, 9: 0.11, 10: 0.10}
+LINES, CHARACTERS = 0.30, 0.20
+"""The paper's limits of duplicate lines and paragraphs: by number, by their characters."""
+ITEMS = 0.60
+"""Of list items and rows of tables half may be alike."""
+VERSE = 0.50
+"""Of a song half may be its chorus: the limit of every share but that of the top n-grams."""
+TIMES = 4
+"""How often an n-gram must come to be the top one: in a short answer a name may come thrice."""
+ITEM = re.compile(r"[ \t]*(?:[-*+\u2022]|\d{1,3}[.)])[ \t]+")
+ROW = re.compile(r"[ \t]*\|.*\|[ \t]*$")
+CODE = re.compile(r".*[;{}][ \t]*$|[ \t]*</?[a-zA-Z][^>]*>")
+
+
+class Repetition(Filter):
+    """Rejects an answer of which too much repeats itself: lines, paragraphs, n-grams.
+
+    Fenced code, JSON and lines of code are left out; rows of tables and list items count as lines alone, and
+    half of them may be alike. In verse (short lines in stanzas) half may be a chorus. Chinese, Japanese and
+    Thai are measured by characters. Texts under `min_words` words are kept: a share means little there.
+    """
+
+    min_words: int = Field(default=20, gt=0)
+    tolerance: float = Field(default=1.0, gt=0)
+    """Multiplies every threshold; above 1 is milder."""
+
+    def check(self, record: Record) -> Verdict:
+        """Score: the largest share found, as a multiple of its threshold."""
+        text = unfenced(record.answer)
+        if _is_json(text):
+            return Verdict(self.name, True)
+        items, lines, prose = _parts(text)
+        per_word = unspaced(prose)
+        units: Sequence[str] = [c for c in prose if not c.isspace()] if per_word else prose.split()
+        if len(units) + sum(len(item.split()) for item in items) < self.min_words * (per_word or 1):
+            return Verdict(self.name, True)
+        shares = {"duplicate items": (_duplicates(items)[0], ITEMS)} if len(items) > 3 else {}
+        if len(units) >= self.min_words * (per_word or 1):
+            shares |= _shares(units, per_word or 1)
+            shares |= _line_shares(lines, prose)
+            if _is_verse(lines, prose):
+                shares = {
+                    what: (share, limit if what.startswith("the top") else max(limit, VERSE))
+                    for what, (share, limit) in shares.items()
+                }
+        if not shares:
+            return Verdict(self.name, True)
+        what, (share, limit) = max(shares.items(), key=lambda item: item[1][0] / item[1][1])
+        excess = share / (limit * self.tolerance)
+        if excess > 1:
+            return Verdict(self.name, False, excess, f"too much of the text is {what}")
+        return Verdict(self.name, True, excess)
+
+
+def _is_json(text: str) -> bool:
+    text = text.strip()
+    if not (text.startswith(("{", "[")) and text.endswith(("}", "]"))):
+        return False
+    try:
+        orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return False
+    return True
+
+
+def _parts(text: str) -> tuple[list[str], list[str], str]:
+    """List items and rows of tables, the other lines, and the text whose n-grams count: all but rows and code."""
+    items, lines, prose = [], [], []
+    for line in text.splitlines():
+        if not line.strip():
+            prose.append("")
+        elif ROW.match(line):
+            items.append(line.strip())
+        elif found := ITEM.match(line):
+            items.append(line[found.end() :].strip())
+            prose.append(items[-1])
+        elif not CODE.match(line):
+            lines.append(line.strip())
+            prose.append(lines[-1])
+    return items, lines, "\n".join(prose)
+
+
+def _is_verse(lines: list[str], prose: str) -> bool:
+    stanzas = [part for part in prose.split("\n\n") if part.strip()]
+    words = [len(line.split()) for line in lines]
+    return len(stanzas) > 1 and len(lines) >= 2 * len(stanzas) and len(lines) >= 8 and max(words) <= 14
+
+
+def _duplicates(parts: list[str]) -> tuple[float, float]:
+    """The share of parts that came before, and that of their characters."""
+    if len(set(parts)) == len(parts):
+        return 0.0, 0.0
+    again = len("".join(parts)) - len("".join(set(parts)))
+    return 1 - len(set(parts)) / len(parts), again / len("".join(parts))
+
+
+def _line_shares(lines: list[str], prose: str) -> dict[str, tuple[float, float]]:
+    paragraphs = [part.strip() for part in prose.split("\n\n") if part.strip()]
+    shares = {}
+    for what, parts in (("lines", lines), ("paragraphs", paragraphs)):
+        if len(parts) > 1:
+            number, characters = _duplicates(parts)
+            shares[f"duplicate {what}"] = (number, LINES)
+            shares[f"characters of duplicate {what}"] = (characters, CHARACTERS)
+    return shares
+
+
+def _shares(units: Sequence[str], per_word: int) -> dict[str, tuple[float, float]]:
+    """The n-gram shares, `per_word` units counted as a word; longer n-grams only while shorter ones repeat."""
+    total = sum(map(len, units))
+    shares = {}
+    for n, limit in (TOP | DUPLICATE).items():
+        grams: list[Hashable] = list(zip(*(units[i:] for i in range(n * per_word)), strict=False))
+        if len(set(grams)) == len(grams):
+            break
+        if n in TOP:
+            gram, times = Counter(grams).most_common(1)[0]
+            covered = times * sum(map(len, gram)) if times >= TIMES else 0  # type: ignore[arg-type]
+            shares[f"the top {n}-gram"] = (covered / total, limit)
+        else:
+            shares[f"repeated {n}-grams"] = (_covered(units, grams, n * per_word) / total, limit)
+    return shares
+
+
+def _covered(units: Sequence[str], grams: Sequence[Hashable], width: int) -> int:
+    """Characters covered by n-grams that occurred before."""
+    seen: set[Hashable] = set()
+    covered, end = 0, 0
+    for start, gram in enumerate(grams):
+        if gram in seen:
+            covered += sum(map(len, units[max(start, end) : start + width]))
+            end = start + width
+        seen.add(gram)
+    return covered
