@@ -64,9 +64,7 @@ def speed(step: Filter, rows: Sequence[Record]) -> tuple[float, list[Record]]:
     """Rows per CPU second, and the rows that the filter rejects."""
     step.check(rows[0])  # models are loaded here
     start = time.process_time()
-    rejected = [
-        replace(row, verdicts=(said,)) for row in rows if not (said := step.check(row)).keep
-    ]
+    rejected = [replace(row, verdicts=(said,)) for row in rows if not (said := step.check(row)).keep]
     return len(rows) / (time.process_time() - start), rejected
 
 
@@ -82,7 +80,9 @@ def wrong(rows: Sequence[Case]) -> str:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("filters", nargs="*", default=names())
     parser.add_argument("--wrong", action="store_true", help="show the labelled rows that it gets wrong")
     parser.add_argument("--data", type=Path, help="Parquet, JSON or JSONL whose answers are checked")
@@ -103,7 +103,9 @@ def main() -> None:
         if options.wrong:
             out(wrong(rows))
         for row in rejected[: options.rejects]:
-            out(f"    {row.verdicts[0].reason}: {row.question[-80:]!r} -> {row.answer[:60]!r} ... {row.answer[-80:]!r}\n")
+            out(
+                f"    {row.verdicts[0].reason}: {row.question[-80:]!r} -> {row.answer[:60]!r} ... {row.answer[-80:]!r}\n"
+            )
 
 
 if __name__ == "__main__":

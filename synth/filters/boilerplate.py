@@ -50,7 +50,9 @@ SCAFFOLD = re.compile(
 )
 ROLE = re.compile(r"\A\W*(?:assistant|response|output|answer|ai|model|bot)\**\s*:\s*\S", re.IGNORECASE)
 QUESTION = re.compile(r"\A\W*question\**\s*:.*\n\W*answer\**\s*:", re.IGNORECASE)
-TURNS = re.compile(r"^[ \t]*(?:human|user)\s*:.*\n+[ \t]*(?:assistant|ai|bot)\s*:", re.IGNORECASE | re.MULTILINE)
+TURNS = re.compile(
+    r"^[ \t]*(?:human|user)\s*:.*\n+[ \t]*(?:assistant|ai|bot)\s*:", re.IGNORECASE | re.MULTILINE
+)
 FORM = re.compile(
     r"\b(?:answer|output|response|question|quiz|trivia|flash\s?cards?|faq|q\s?&\s?a|interview|dialogue|chat|conversation"
     r"|transcript|script|play)\s*:|\b(?:quiz|trivia|flash\s?cards?|faq|q\s?&\s?a|interview|dialogue|transcript|play)\b",

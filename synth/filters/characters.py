@@ -7,7 +7,7 @@ from synth.steps import Filter
 from synth.types import Record, Verdict
 
 SPECIAL = re.compile(
-    r"""<\|[a-z][a-z0-9_]*\|> | </?s>(?!\w) | \[/?INST\] | <</?SYS>> | <(?:start|end)_of_turn>
+    r"""<\|[a-z][a-z0-9_]*\|> | ^<s> | </s> | \[/?INST\] | <</?SYS>> | <(?:start|end)_of_turn>
     | <(?:pad|unk|bos|eos|mask)> | \[PAD\] | </think> | <0x[0-9A-F]{2}>
     | (?:^|(?<=\w))[\u2581\u0120](?=\w) | <\uff5c[^\uff5c>\n]{2,40}\uff5c>""",
     re.VERBOSE,
@@ -22,8 +22,12 @@ LATER = "\x80-\xbf\u0152\u0153\u0160\u0161\u0178\u017d\u017e\u0192\u02c6\u02dc\u
 MOJIBAKE = re.compile(
     f"\u00c3[{LATER}]|\u00c2[\xa0-\xbf]|\u00e2\u20ac[{LATER}]|(?:[\u00d0\u00d1][{LATER}]){{3}}|\u00ef\u00bb\u00bf|\u00f0\u0178"
 )
-HIDDEN = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\U000e0000-\U000e007f\U000e0100-\U000e01ef]")
-JOINS = re.compile("[\u0600-\u08ff\u0900-\u0dff\u0f00-\u0fff\u1000-\u109f\u1780-\u18af\ufb50-\ufdff\ufe70-\ufefe]")
+HIDDEN = re.compile(
+    "[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\U000e0000-\U000e007f\U000e0100-\U000e01ef]"
+)
+JOINS = re.compile(
+    "[\u0600-\u08ff\u0900-\u0dff\u0f00-\u0fff\u1000-\u109f\u1780-\u18af\ufb50-\ufdff\ufe70-\ufefe]"
+)
 """Scripts in which a joiner changes the letters around it: Arabic, Syriac, those of India, Mongolian."""
 SPACED = re.compile("[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u4e00-\u9fff]")
 """Scripts without spaces, which mark the end of a word by a space of no width."""

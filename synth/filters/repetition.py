@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 
 import orjson
 from pydantic import Field
@@ -18,10 +18,17 @@ LINES, CHARACTERS = 0.30, 0.20
 ITEMS = 0.60
 """Of list items and rows of tables half may be alike."""
 VERSE = 0.50
-"""Of a song half may be its chorus: the limit of every share but that of the top n-grams."""
+"""Of a song half may be its chorus."""
+PARALLEL = 0.60
+"""Of short lines in one form ("Mars: rocky") the n-grams may be alike; equal lines are counted as lines."""
 TIMES = 4
 """How often an n-gram must come to be the top one: in a short answer a name may come thrice."""
+SHORT = 25
+"""Words: the n-grams' limits grow by this over the text's words, as the paper's are for whole web pages."""
+STUTTER = 6
+"""A word may follow itself so often."""
 ITEM = re.compile(r"[ \t]*(?:[-*+\u2022]|\d{1,3}[.)])[ \t]+")
+FORMULA = re.compile(r"\$\$[^$]*\$\$")
 ROW = re.compile(r"[ \t]*\|.*\|[ \t]*$")
 CODE = re.compile(r".*[;{}][ \t]*$|[ \t]*</?[a-zA-Z][^>]*>")
 
@@ -29,7 +36,7 @@ CODE = re.compile(r".*[;{}][ \t]*$|[ \t]*</?[a-zA-Z][^>]*>")
 class Repetition(Filter):
     """Rejects an answer of which too much repeats itself: lines, paragraphs, n-grams.
 
-    Fenced code, JSON and lines of code are left out; rows of tables and list items count as lines alone, and
+    Fenced code, formulas, JSON and lines of code are left out; rows of tables and list items count as lines alone, and
     half of them may be alike. In verse (short lines in stanzas) half may be a chorus. Chinese, Japanese and
     Thai are measured by characters. Texts under `min_words` words are kept: a share means little there.
     """
@@ -40,7 +47,7 @@ class Repetition(Filter):
 
     def check(self, record: Record) -> Verdict:
         """Score: the largest share found, as a multiple of its threshold."""
-        text = unfenced(record.answer)
+        text = FORMULA.sub(" ", unfenced(record.answer))
         if _is_json(text):
             return Verdict(self.name, True)
         items, lines, prose = _parts(text)
@@ -50,15 +57,10 @@ class Repetition(Filter):
             return Verdict(self.name, True)
         shares = {"duplicate items": (_duplicates(items)[0], ITEMS)} if len(items) > 3 else {}
         if len(units) >= self.min_words * (per_word or 1):
-            shares |= _shares(units, per_word or 1)
+            shares |= _shares(units, per_word or 1, PARALLEL if _is_short(prose) else 0.0)
             shares |= _line_shares(lines, prose)
-            if _is_verse(lines, prose):
-                shares = {
-                    what: (share, limit if what.startswith("the top") else max(limit, VERSE))
-                    for what, (share, limit) in shares.items()
-                }
         if not shares:
-            return Verdict(self.name, True)
+            return Verdict(self.name, True, 0.0)
         what, (share, limit) = max(shares.items(), key=lambda item: item[1][0] / item[1][1])
         excess = share / (limit * self.tolerance)
         if excess > 1:
@@ -80,13 +82,19 @@ def _is_json(text: str) -> bool:
 def _parts(text: str) -> tuple[list[str], list[str], str]:
     """List items and rows of tables, the other lines, and the text whose n-grams count: all but rows and code."""
     items, lines, prose = [], [], []
+    under = False  # whether the last line was an item
     for line in text.splitlines():
         if not line.strip():
             prose.append("")
+            under = False
         elif ROW.match(line):
             items.append(line.strip())
         elif found := ITEM.match(line):
             items.append(line[found.end() :].strip())
+            prose.append(items[-1])
+            under = True
+        elif under and line[0].isspace():
+            items.append(line.strip())
             prose.append(items[-1])
         elif not CODE.match(line):
             lines.append(line.strip())
@@ -94,10 +102,16 @@ def _parts(text: str) -> tuple[list[str], list[str], str]:
     return items, lines, "\n".join(prose)
 
 
-def _is_verse(lines: list[str], prose: str) -> bool:
-    stanzas = [part for part in prose.split("\n\n") if part.strip()]
-    words = [len(line.split()) for line in lines]
-    return len(stanzas) > 1 and len(lines) >= 2 * len(stanzas) and len(lines) >= 8 and max(words) <= 14
+def _is_short(prose: str) -> bool:
+    """Whether a text is a list, a table of labels or verse: at least four lines, of 12 words at most on average."""
+    words = [len(line.split()) for line in prose.splitlines() if line.strip()]
+    return len(words) > 3 and sum(words) <= 12 * len(words)
+
+
+def _is_verse(lines: list[str], paragraphs: list[str]) -> bool:
+    """Whether lines stand in stanzas: at least eight, none of more than 14 words."""
+    stanzas = len(paragraphs)
+    return stanzas > 1 and len(lines) >= max(8, 2 * stanzas) and max(len(x.split()) for x in lines) <= 14
 
 
 def _duplicates(parts: list[str]) -> tuple[float, float]:
@@ -110,35 +124,41 @@ def _duplicates(parts: list[str]) -> tuple[float, float]:
 
 def _line_shares(lines: list[str], prose: str) -> dict[str, tuple[float, float]]:
     paragraphs = [part.strip() for part in prose.split("\n\n") if part.strip()]
+    least = VERSE if _is_verse(lines, paragraphs) else 0.0
     shares = {}
     for what, parts in (("lines", lines), ("paragraphs", paragraphs)):
         if len(parts) > 1:
             number, characters = _duplicates(parts)
-            shares[f"duplicate {what}"] = (number, LINES)
-            shares[f"characters of duplicate {what}"] = (characters, CHARACTERS)
+            shares[f"duplicate {what}"] = (number, max(LINES, least))
+            shares[f"characters of duplicate {what}"] = (characters, max(CHARACTERS, least))
     return shares
 
 
-def _shares(units: Sequence[str], per_word: int) -> dict[str, tuple[float, float]]:
-    """The n-gram shares, `per_word` units counted as a word; longer n-grams only while shorter ones repeat."""
+def _shares(units: Sequence[str], per_word: int, least: float) -> dict[str, tuple[float, float]]:
+    """The n-gram shares, `per_word` units a word, longer ones while shorter ones repeat; limits from `least`."""
     total = sum(map(len, units))
-    shares = {}
+    longer = 1 + SHORT * per_word / len(units)
+    shares: dict[str, tuple[float, float]] = {}
     for n, limit in (TOP | DUPLICATE).items():
-        grams: list[Hashable] = list(zip(*(units[i:] for i in range(n * per_word)), strict=False))
+        grams: list[tuple[str, ...]] = list(zip(*(units[i:] for i in range(n * per_word)), strict=False))
         if len(set(grams)) == len(grams):
             break
+        limit = max(limit * longer, least)
         if n in TOP:
-            gram, times = Counter(grams).most_common(1)[0]
-            covered = times * sum(map(len, gram)) if times >= TIMES else 0  # type: ignore[arg-type]
+            counts = Counter(grams)
+            gram, times = counts.most_common(1)[0]
+            if n == 2 and len(set(gram)) == 1:
+                shares["one word"] = (times / STUTTER, 1.0)
+            covered = times * sum(map(len, gram)) if times >= TIMES else 0
             shares[f"the top {n}-gram"] = (covered / total, limit)
         else:
             shares[f"repeated {n}-grams"] = (_covered(units, grams, n * per_word) / total, limit)
     return shares
 
 
-def _covered(units: Sequence[str], grams: Sequence[Hashable], width: int) -> int:
+def _covered(units: Sequence[str], grams: Sequence[tuple[str, ...]], width: int) -> int:
     """Characters covered by n-grams that occurred before."""
-    seen: set[Hashable] = set()
+    seen: set[tuple[str, ...]] = set()
     covered, end = 0, 0
     for start, gram in enumerate(grams):
         if gram in seen:

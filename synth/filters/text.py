@@ -15,7 +15,9 @@ DANGLING = re.compile(
     re.VERBOSE,
 )
 """Words on which no sentence of eight words or more ends without a mark."""
-CHINESE = re.compile("(?:\u56e0\u4e3a|\u4f46\u662f|\u6240\u4ee5|\u5e76\u4e14|\u4ee5\u53ca|\u548c|\u6216\u8005|\u7684\u662f|[\uff0c\u3001\uff1a])$")
+CHINESE = re.compile(
+    "(?:\u56e0\u4e3a|\u4f46\u662f|\u6240\u4ee5|\u5e76\u4e14|\u4ee5\u53ca|\u548c|\u6216\u8005|\u7684\u662f|[\uff0c\u3001\uff1a])$"
+)
 LONG = 8
 """Words from which a line is a sentence rather than a label."""
 
@@ -58,7 +60,11 @@ def _cut_line(lines: list[str]) -> str:
     """The sign that the last line was cut, or ""."""
     last = lines[-1].strip()
     before = [line.strip() for line in lines[:-1] if line.strip()]
-    if before and re.fullmatch(r"\d+[.)]|[-*+\u2022]|#{1,6}", last) and any(_alike(last, line) for line in before):
+    if (
+        before
+        and re.fullmatch(r"\d+[.)]|[-*+\u2022]|#{1,6}", last)
+        and any(_alike(last, line) for line in before)
+    ):
         return "an empty item at the end"
     if last.startswith("|") and not last.endswith("|") and any(re.fullmatch(r"\|.*\|", x) for x in before):
         return "a table's row never ends"
@@ -68,7 +74,9 @@ def _cut_line(lines: list[str]) -> str:
         return "a bracket never closes"
     if CHINESE.search(last) and len(last) >= LONG:
         return "ends inside a sentence"
-    if count_words(last) >= LONG and (DANGLING.search(last) or re.search(r",$|\s[-\u2013\u2014]$|[^:]:$", last)):
+    if count_words(last) >= LONG and (
+        DANGLING.search(last) or re.search(r",$|\s[-\u2013\u2014]$|[^:]:$", last)
+    ):
         return "ends inside a sentence"
     return ""
 

