@@ -65,7 +65,7 @@ SLOT = re.compile(
       (?:['\u2019]s)?(?:\s[\w'\u2019/ ]{1,30})?\](?!\()
     | \[(?:first\s|last\s|full\s)?(?:name|date|number|address|city|topic|phone|e-?mail|time|place|amount|title)\](?!\()
     | \[[A-Z][a-z]+['\u2019]s\s[A-Z][a-z]+\](?!\()
-    | <(?:insert|your|enter)\s[^<>\n]{2,40}> | \blorem\sipsum\b""",
+    | <(?:insert|your|enter)\s[^<>\n]{2,40}>""",
     re.VERBOSE,
 )
 LIPSUM = re.compile(r"lorem ipsum", re.IGNORECASE)
@@ -89,7 +89,7 @@ class Boilerplate(Filter):
 
 
 def _said(answer: str, question: str) -> str:
-    if OPENER.search(answer):
+    if OPENER.match(answer):
         return "opens like a chat model"
     if CLOSER.search(answer[-300:]) and not MESSAGE.search(question):
         return "closes like a chat model"
@@ -100,7 +100,7 @@ def _said(answer: str, question: str) -> str:
             return "begins with a label"
         if TURNS.search(answer):
             return "goes on with a next turn"
-    slots = SLOT.search(answer) or LIPSUM.match(answer)
+    slots = SLOT.search(answer) if any(sign in answer for sign in "{[<") else LIPSUM.match(answer)
     if slots and not TEMPLATE.search(question) and slots[0].lower() not in question.lower():
         return "leaves a slot open"
     return ""

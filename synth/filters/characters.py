@@ -13,6 +13,8 @@ SPECIAL = re.compile(
     re.VERBOSE,
 )
 """The last are the signs for a space of two kinds of tokenizer, and DeepSeek's tokens."""
+SIGNS = "<[\u2581\u0120"
+"""One of these is in each of them."""
 STRUCK = re.compile(r"<s>([^<\n]*)</s>")
 CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 BROKEN = re.compile("[\ud800-\udfff\ufffd\ufffe\uffff]")
@@ -52,9 +54,10 @@ def _found(answer: str, record: Record) -> str:
     if CONTROL.search(answer):
         return "a control character"
     prose = outside_code(answer)
-    special = next(iter(SPECIAL.findall(STRUCK.sub(r"\1", prose))), None)
-    if special is not None and special not in record.question:
-        return "a token of a chat template"
+    if any(sign in prose for sign in SIGNS):
+        special = SPECIAL.search(STRUCK.sub(r"\1", prose))
+        if special and special[0] not in record.question:
+            return "a token of a chat template"
     if answer.isascii():
         return ""
     if BROKEN.search(answer):

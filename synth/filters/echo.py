@@ -30,6 +30,8 @@ class Echo(Filter):
         asked = [turn["content"] for turn in record.messages[:-1] if turn["role"] == "user"]
         if not asked or not record.answer:
             return Verdict(self.name, True)
+        if len(record.answer) > 2 * len(asked[-1]) + 100 and not _begins(record.answer, asked[-1]):
+            return Verdict(self.name, True)
         question, answer = _words(asked[-1]), _words(record.answer)
         bare = " ".join(FRAME.sub(" ", answer).split())
         plain = " ".join(FRAME.sub(" ", question).split())
@@ -50,3 +52,8 @@ def _words(text: str) -> str:
     """A text without case and marks."""
     text = text.casefold().replace("\u2019", "'").replace("'s ", " is ")
     return " ".join(re.findall(r"\w+", text))
+
+
+def _begins(answer: str, question: str) -> bool:
+    """Whether a long answer begins with the question, up to a few words around it."""
+    return _words(question)[:40] in _words(answer[: len(question) + 60])

@@ -32,10 +32,11 @@ REFUSES = re.compile(
     | it\s(?:would\snot|wouldn['\u2019]?t|is\snot)\sbe\s(?:\w+\s)?(?:appropriate|ethical|right)\sfor\sme\b
     | i\s(?:can['\u2019]?t|cannot|am\snot\sable\sto|do\snot|don['\u2019]?t)\s(?:see|view|open|access)\s
       (?:images?|pictures?|photos?|files?|links?|attachments?)
-    )
-    | \b(?:goes|is)\sagainst\smy\s(?:\w+\s)?(?:guidelines|programming|principles|policy|policies)\b
-    """,
+    )""",
     re.IGNORECASE | re.DOTALL | re.VERBOSE,
+)
+AGAINST = re.compile(
+    r"\bagainst\smy\s(?:\w+\s)?(?:guidelines|programming|principles|policy|policies)\b", re.IGNORECASE
 )
 ELSEWHERE = re.compile(
     """^\\W*(?:es\\stut\\smir\\s(?:sehr\\s)?leid,?\\s(?:aber\\s)?.{0,40}?kann\\sich\\b.{0,40}?nicht
@@ -87,6 +88,12 @@ FOR_OTHERS = re.compile(
 """A question that asks for words of somebody else: "I can't come" may be what was wanted."""
 
 
+PERSON = re.compile(r"\b(?:I|i|[Mm]y)\b")
+"""Without one of these no answer speaks of itself in English."""
+FIRST = 400
+"""Characters in which a refusal begins."""
+
+
 class Refusal(Filter):
     """Rejects refusals, self-descriptions of a model, and its knowledge cut-off.
 
@@ -102,9 +109,14 @@ class Refusal(Filter):
         )
         if not bare.strip(" .,\n"):
             bare = answer
-        if REFUSES.search(bare) or ELSEWHERE.search(bare):
+        first = bare[:FIRST]
+        if REFUSES.match(first) or ELSEWHERE.search(first):
             return Verdict(self.name, False, None, "declines to answer")
-        if DECLINES.search(bare) and not FOR_OTHERS.search(record.question):
+        if DECLINES.match(first) and not FOR_OTHERS.search(record.question):
+            return Verdict(self.name, False, None, "declines to answer")
+        if not PERSON.search(bare):
+            return Verdict(self.name, True)
+        if AGAINST.search(bare):
             return Verdict(self.name, False, None, "declines to answer")
         if IDENTITY.search(bare):
             return Verdict(self.name, False, None, "speaks of itself as a model")

@@ -1,9 +1,10 @@
 """`repetition`: Gopher's rules (Rae et al. 2021, arXiv 2112.11446, table A1), adapted to answers."""
 
 import re
-from collections import Counter
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+import numpy as np
 import orjson
 from pydantic import Field
 
@@ -28,6 +29,9 @@ SHORT = 25
 STUTTER = 6
 """A word may follow itself so often."""
 ITEM = re.compile(r"[ \t]*(?:[-*+\u2022]|\d{1,3}[.)])[ \t]+")
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 FORMULA = re.compile(r"\$\$[^$]*\$\$")
 ROW = re.compile(r"[ \t]*\|.*\|[ \t]*$")
 CODE = re.compile(r".*[;{}][ \t]*$|[ \t]*</?[a-zA-Z][^>]*>")
@@ -57,7 +61,7 @@ class Repetition(Filter):
             return Verdict(self.name, True)
         shares = {"duplicate items": (_duplicates(items)[0], ITEMS)} if len(items) > 3 else {}
         if len(units) >= self.min_words * (per_word or 1):
-            shares |= _shares(units, per_word or 1, PARALLEL if _is_short(prose) else 0.0)
+            shares |= _shares(units, per_word or 1, PARALLEL if _is_short(prose, len(units)) else 0.0)
             shares |= _line_shares(lines, prose)
         if not shares:
             return Verdict(self.name, True, 0.0)
@@ -102,10 +106,10 @@ def _parts(text: str) -> tuple[list[str], list[str], str]:
     return items, lines, "\n".join(prose)
 
 
-def _is_short(prose: str) -> bool:
-    """Whether a text is a list, a table of labels or verse: at least four lines, of 12 words at most on average."""
-    words = [len(line.split()) for line in prose.splitlines() if line.strip()]
-    return len(words) > 3 and sum(words) <= 12 * len(words)
+def _is_short(prose: str, words: int) -> bool:
+    """Whether a text of so many words is a list, labels or verse: four lines or more, of 12 words on average."""
+    lines = sum(1 for line in prose.splitlines() if line.strip())
+    return lines > 3 and words <= 12 * lines
 
 
 def _is_verse(lines: list[str], paragraphs: list[str]) -> bool:
@@ -124,11 +128,11 @@ def _duplicates(parts: list[str]) -> tuple[float, float]:
 
 def _line_shares(lines: list[str], prose: str) -> dict[str, tuple[float, float]]:
     paragraphs = [part.strip() for part in prose.split("\n\n") if part.strip()]
-    least = VERSE if _is_verse(lines, paragraphs) else 0.0
     shares = {}
     for what, parts in (("lines", lines), ("paragraphs", paragraphs)):
-        if len(parts) > 1:
-            number, characters = _duplicates(parts)
+        number, characters = _duplicates(parts)
+        if number:
+            least = VERSE if _is_verse(lines, paragraphs) else 0.0
             shares[f"duplicate {what}"] = (number, max(LINES, least))
             shares[f"characters of duplicate {what}"] = (characters, max(CHARACTERS, least))
     return shares
@@ -136,33 +140,36 @@ def _line_shares(lines: list[str], prose: str) -> dict[str, tuple[float, float]]
 
 def _shares(units: Sequence[str], per_word: int, least: float) -> dict[str, tuple[float, float]]:
     """The n-gram shares, `per_word` units a word, longer ones while shorter ones repeat; limits from `least`."""
-    total = sum(map(len, units))
+    table = {unit: number for number, unit in enumerate(dict.fromkeys(units))}
+    ids = np.fromiter(map(table.__getitem__, units), np.int64, len(units))
+    ends = np.concatenate(([0], np.cumsum(np.fromiter(map(len, units), np.int64, len(units)))))
     longer = 1 + SHORT * per_word / len(units)
     shares: dict[str, tuple[float, float]] = {}
+    grams, width = ids, 1
     for n, limit in (TOP | DUPLICATE).items():
-        grams: list[tuple[str, ...]] = list(zip(*(units[i:] for i in range(n * per_word)), strict=False))
-        if len(set(grams)) == len(grams):
+        while width < n * per_word and len(grams) > 1:
+            grams = np.unique(grams[:-1] * len(table) + ids[width:], return_inverse=True)[1]
+            width += 1
+        counts = np.bincount(grams)
+        if len(counts) == len(grams):
             break
         limit = max(limit * longer, least)
         if n in TOP:
-            counts = Counter(grams)
-            gram, times = counts.most_common(1)[0]
-            if n == 2 and len(set(gram)) == 1:
+            gram = int(counts.argmax())
+            times, first = int(counts[gram]), int((grams == gram).argmax())
+            if n == 2 and len(set(units[first : first + width])) == 1:
                 shares["one word"] = (times / STUTTER, 1.0)
-            covered = times * sum(map(len, gram)) if times >= TIMES else 0
-            shares[f"the top {n}-gram"] = (covered / total, limit)
+            covered = times * int(ends[first + width] - ends[first]) if times >= TIMES else 0
+            shares[f"the top {n}-gram"] = (covered / int(ends[-1]), limit)
         else:
-            shares[f"repeated {n}-grams"] = (_covered(units, grams, n * per_word) / total, limit)
+            shares[f"repeated {n}-grams"] = (_covered(grams, ends, width) / int(ends[-1]), limit)
     return shares
 
 
-def _covered(units: Sequence[str], grams: Sequence[tuple[str, ...]], width: int) -> int:
+def _covered(grams: "NDArray[np.int64]", ends: "NDArray[np.int64]", width: int) -> int:
     """Characters covered by n-grams that occurred before."""
-    seen: set[tuple[str, ...]] = set()
-    covered, end = 0, 0
-    for start, gram in enumerate(grams):
-        if gram in seen:
-            covered += sum(map(len, units[max(start, end) : start + width]))
-            end = start + width
-        seen.add(gram)
-    return covered
+    firsts = np.zeros(len(grams), bool)
+    firsts[np.unique(grams, return_index=True)[1]] = True
+    starts = np.flatnonzero(~firsts)
+    change = np.bincount(starts, minlength=len(ends)) - np.bincount(starts + width, minlength=len(ends))
+    return int(np.diff(ends)[np.cumsum(change)[:-1] > 0].sum())
