@@ -19,11 +19,11 @@ from typing import Any
 import pyarrow.parquet as pq
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-from filter_cases import Case, cases, filter_of, names, score  # noqa: E402
+from filter_cases import Case, cases, filter_of, names, score
 
-from synth.evaluators.stats import wilson  # noqa: E402
-from synth.steps import Filter  # noqa: E402
-from synth.types import Message, Record  # noqa: E402
+from synth.evaluators.stats import wilson
+from synth.steps import Filter
+from synth.types import Message, Record
 
 QUESTIONS = ("instruction", "question", "prompt", "source")
 ANSWERS = ("output", "answer", "response", "completion", "target")

@@ -7,23 +7,43 @@ from synth.steps import Filter
 from synth.types import Record, Verdict
 
 OPENER = re.compile(
-    r"""^\W*(?:
-      (?:sure(?:\sthing)?|certainly|of\scourse|absolutely|no\sproblem|gladly)\s?[!,.:]\s*
-        (?:here|i['\u2019]d|i['\u2019]ll|i\s(?:can|will|would|am)|let\s(?:me|us)|let['\u2019]s|below|this\sis)\b
-    | (?:sure(?:\sthing)?|certainly|of\scourse|absolutely|no\sproblem)!\s+\S
-    | (?:what\sa\s|that['\u2019]s\sa\s|this\sis\sa\s)?(?:great|good|excellent|interesting|fantastic)\squestion[!.,]
-    | thank(?:s|\syou)\s(?:so\smuch\s|very\smuch\s)?for\s(?:your|the|asking|reaching)\b[^.!\n]{0,40}[.!]
-    | i['\u2019]d\sbe\s(?:happy|glad|delighted)\sto\b
+    r"""^[\s*_>]*(?:
+      (?:sure(?:\sthing)?|certainly|of\scourse|absolutely|definitely|no\sproblem|gladly|ok(?:ay)?|alright
+          |yes|great)
+        \s?[!,.:]\s*(?:here|i['\u2019]d|i['\u2019]ll|i\s(?:can|will|would|am)|let\s(?:me|us)
+            |let['\u2019]s|below|this\sis)\b
+    | (?:what\sa\s|that['\u2019]s\sa\s|this\sis\sa\s)?(?:great|good|excellent|interesting
+        |fantastic)\squestion[!.,]
+    | thank(?:s|\syou)\s(?:so\smuch\s|very\smuch\s)?for\s(?:your\s(?:question|message|request)
+        |the\squestion|asking|reaching)
+    | (?:i['\u2019]d\sbe\s|i\swould\sbe\s|i['\u2019]m\s)?(?:happy|glad|delighted)\sto\s(?:\w+\s)?(?:help
+        |assist|answer|tell|give|share|provide|explain)
     | as\s(?:you\s)?requested,
-    | here(?:['\u2019]s|\sis|\sare)\s[^.:\n]{0,60}?\b(?:you\s(?:asked|requested|wanted|are\slooking)|as\srequested)\b
+    | in\sthis\s(?:response|answer),?\si\b
+    | here(?:['\u2019]s|\sis|\sare)\s[^.:\n]{0,60}?\b(?:you\s(?:asked|requested|wanted|are\slooking)
+        |as\srequested)\b
+    | here(?:['\u2019]s|\sis)\s(?:the|your|my|an?)\s(?![^\n]*\blist\b)[^\n]{0,100}:[ \t*]*\n\s*
+        (?![-*+\u2022|]\s|\d|\|)
     | here(?:['\u2019]s|\sis)\s(?:the|your|my|a)\s
-      (?:\w+\s)?(?:rewritten|revised|rephrased|paraphrased|shortened|translated|corrected|edited|improved|updated)\b
+      (?:\w+\s)?(?:rewritten|revised|rephrased|paraphrased|shortened|translated|corrected|edited|improved
+          |updated)\b
     )""",
     re.IGNORECASE | re.VERBOSE,
 )
+AFFIRMS = re.compile(
+    r"^[\s*_>]*(?:sure(?: thing)?|certainly|of course|absolutely|no problem)!\s+\S", re.IGNORECASE
+)
+ASKED = re.compile(
+    r"(?:^|[.!?]\s+)(?:is|are|was|were|may|do|does|did|has|have|will|should"
+    r"|can (?!you)\w+|could (?!you)\w+)\b"
+    r"[^?]*\?\s*$",
+    re.I,
+)
+"""A question that "Of course!" answers."""
 CLOSER = re.compile(
     r"""(?:
-      \b(?:i\s)?hope\s(?:this|that|it|these)\s(?:\w+\s)?(?:helps?|answers|clarif\w+|is\shelpful|was\shelpful)\b
+      \b(?:i\s)?hope\s(?:this|that|it|these)\s(?:\w+\s)?(?:helps?|answers|clarif\w+|is\shelpful
+          |was\shelpful)\b
     | \b(?:please\s)?(?:let\sme\sknow|feel\sfree\sto\s(?:ask|reach|contact|let))\b
       [^.!?\n]{0,20}\b(?:if|whether|should|more|anytime)?\b
     | \bis\sthere\sanything\selse\s(?:i\scan|you)\b
@@ -33,7 +53,8 @@ CLOSER = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 MESSAGE = re.compile(
-    r"""\b(?:e-?mail|mail|letter|message|reply|respond|note|post|announcement|text|memo|invitation|customer|script|dialogue)\b
+    r"""\b(?:e-?mail|mail|letter|message|reply|respond|note|post|announcement|text|memo|invitation
+    |customer|script|dialogue)\b
     """,
     re.IGNORECASE | re.VERBOSE,
 )
@@ -43,41 +64,52 @@ SCAFFOLD = re.compile(
       \#{2,}\s*(?:instructions?|responses?|input|output|human|assistant|user|system)\s*:?[ \t]*$
     | \#{2,}\s*(?:instruction|response|input|human|assistant|user)\s*:
     | [#*\s]*(?:the\s)?(?:given|rewritten|created|new|original)\s(?:prompt|instruction)[#*\s]*:
-    | \#(?:given|rewritten|created)\s\w+\#
+    | \#+\s?(?:given|rewritten|created|new|original)\s\w+\s?\#
     | \[/?INST\]
+    | </?(?:answer|response|output|result|reply|thinking|scratchpad|question|instruction)>
     )""",
     re.IGNORECASE | re.MULTILINE | re.VERBOSE,
 )
-ROLE = re.compile(r"\A\W*(?:assistant|response|output|answer|ai|model|bot)\**\s*:\s*\S", re.IGNORECASE)
+ROLE = re.compile(
+    r"\A\W*(?:(?:assistant|response|output|answer|ai|model|bot|translation)\**\s*:\s*\S"
+    r"|(?<=#)\s*(?:answer|solution|response)\s*\n)",
+    re.IGNORECASE,
+)
 QUESTION = re.compile(r"\A\W*question\**\s*:.*\n\W*answer\**\s*:", re.IGNORECASE)
 TURNS = re.compile(
     r"^[ \t]*(?:human|user)\s*:.*\n+[ \t]*(?:assistant|ai|bot)\s*:", re.IGNORECASE | re.MULTILINE
 )
 FORM = re.compile(
-    r"\b(?:answer|output|response|question|quiz|trivia|flash\s?cards?|faq|q\s?&\s?a|interview|dialogue|chat|conversation"
-    r"|transcript|script|play)\s*:|\b(?:quiz|trivia|flash\s?cards?|faq|q\s?&\s?a|interview|dialogue|transcript|play)\b",
+    r"\b(?:answer|output|response|question|chat|conversation|script)\s*:"
+    r"|\b(?:quiz|trivia|flash\s?cards?|faq|q\s?&\s?a|interview|dialogue|transcript|play)\b",
     re.IGNORECASE,
 )
 """A question that asks for such a form."""
 SLOT = re.compile(
     r"""(?<![\w\\^$}\]])\{[a-z]+(?:_[a-z]+)*\}(?![\w}])(?!,) | \{\{\s*\w[\w.|\s]*\}\} | \{%-?\s*\w+
-    | \[(?:your|the|insert|enter|add|recipient|company|sender|customer|client|employer|manager|hiring|job|landlord|friend)
+    | \[(?:your|the|insert|enter|add|recipient|company|sender|customer|client|employer|manager|hiring|job
+        |landlord|friend)
       (?:['\u2019]s)?(?:\s[\w'\u2019/ ]{1,30})?\](?!\()
-    | \[(?:first\s|last\s|full\s)?(?:name|date|number|address|city|topic|phone|e-?mail|time|place|amount|title)\](?!\()
+    | \[(?:first\s|last\s|full\s)?(?:name|date|number|address|city|topic|phone|e-?mail|time|place|amount
+        |title)\](?!\()
     | \[[A-Z][a-z]+['\u2019]s\s[A-Z][a-z]+\](?!\()
-    | <(?:insert|your|enter)\s[^<>\n]{2,40}>""",
+    | \((?:Your|Insert|Guest|Company|Recipient)\s[A-Z]\w+\) | \((?:Name|Date|Venue|Address)\) | \bX{4,}\b
+    | \$\{[A-Za-z_]+\} | <(?:insert|your|enter)\s[^<>\n]{2,40}>""",
     re.VERBOSE,
 )
+SIGNS = ("{", "[", "<", "(", "XXXX")
 LIPSUM = re.compile(r"lorem ipsum", re.IGNORECASE)
 TEMPLATE = re.compile(
-    r"\b(?:templates?|placeholders?|fill[- ]?in|jinja|handlebars|mustache|format string|f-string|slots?)\b|\{\w+\}|\[\w[\w ]*\]",
+    r"\b(?:templates?|placeholders?|fill[- ]?in|jinja|handlebars|mustache|format string|f-string|slots?)\b"
+    r"|\{\w+\}|\[\w[\w ]*\]",
     re.IGNORECASE,
 )
 
 
 class Boilerplate(Filter):
-    """Rejects answers with a chat model's frame ("Sure! Here is", "I hope this helps"), leaked scaffolding of a
-    prompt ("### Response:", "Rewritten prompt:", a label or a next turn), or an unfilled slot ("[Your Name]").
+    """Rejects answers with a chat model's frame ("Sure! Here is", "I hope this helps"), a prompt's
+    scaffolding ("### Response:", "Rewritten prompt:", a label, a next turn), or an unfilled slot
+        ("[Your Name]").
 
     Code is left out. What the question asks for is kept: a template, a quiz, a letter that offers help.
     """
@@ -91,6 +123,8 @@ class Boilerplate(Filter):
 def _said(answer: str, question: str) -> str:
     if OPENER.match(answer):
         return "opens like a chat model"
+    if AFFIRMS.match(answer) and not ASKED.search(question):
+        return "opens like a chat model"
     if CLOSER.search(answer[-300:]) and not MESSAGE.search(question):
         return "closes like a chat model"
     if (found := SCAFFOLD.search(answer)) and found[0].strip().lower() not in question.lower():
@@ -100,7 +134,7 @@ def _said(answer: str, question: str) -> str:
             return "begins with a label"
         if TURNS.search(answer):
             return "goes on with a next turn"
-    slots = SLOT.search(answer) if any(sign in answer for sign in "{[<") else LIPSUM.match(answer)
+    slots = SLOT.search(answer) if any(sign in answer for sign in SIGNS) else LIPSUM.match(answer)
     if slots and not TEMPLATE.search(question) and slots[0].lower() not in question.lower():
         return "leaves a slot open"
     return ""

@@ -87,4 +87,4 @@ def _needed(text: str, at: int) -> bool:
         return RIGHT_TO_LEFT.search(text) is not None
     if "\U000e0020" <= sign <= "\U000e007f":
         return before == "\U0001f3f4" or "\U000e0020" <= before <= "\U000e007e"
-    return "\U000e0100" <= sign and "\u3400" <= before  # a variant of a Chinese character
+    return sign >= "\U000e0100" and before >= "\u3400"  # a variant of a Chinese character

@@ -16,7 +16,7 @@ PYTHON = ("python", "py", "python3", "pycon")
 PROMPT = re.compile(r"^(?:>>>|\.\.\.)(?: |$)(.*)$", re.MULTILINE)
 MAGIC = re.compile(r"^[ \t]*[!%].*$", re.MULTILINE)
 OPENS = re.compile(
-    r"(?:async )?def \w+\(|class \w+(?:\([^\n]*\))?:|import \w+(?:\.\w+)*(?: as \w+)?[ \t]*(?:\n|\Z)|from [\w.]+ import \w|@\w+"
+    r"(?:async )?def \w+\(|class \w+(?:\([^\n]*\))?(?::|\n +\w)|import \w+(?:\.\w+)*(?: as \w+)?[ \t]*(?:\n|\Z)|from [\w.]+ import \w|@\w+"
 )
 
 
@@ -54,7 +54,10 @@ def _claims(answer: str, question: str) -> bool:
     """Whether an answer without a fence is meant as JSON: it opens as JSON alone does, or JSON is asked for."""
     if re.match(r'\{\s*"[^"\n]*"\s*:|\[\s*\{\s*"', answer):
         return True
-    return bool(re.search(r"\bjson\b", question, re.IGNORECASE) and re.match(r"[\[{]\s*[\[{\"'\d]", answer))
+    return bool(
+        re.search(r"\bjson\b", question, re.IGNORECASE)
+        and re.match(r"[\[{]\s*[\[{\"'\d]|\{\s*\w+\s*:", answer)
+    )
 
 
 class ValidCode(Filter):

@@ -7,9 +7,9 @@ from rapidfuzz.fuzz import ratio
 from synth.steps import Filter
 from synth.types import Record, Verdict
 
-FRAME = re.compile(r"\b(?:question|answer|you asked|please|task|instruction)\b")
+FRAME = re.compile(r"\b(?:the question is|question|answer|you asked|please|sure|task|instruction)\b")
 CHANGE = re.compile(
-    r"\b(?:summari[sz]e|summary|shorten|paraphrase|rephrase|rewrite|simplify|translate|condense|reword)\b",
+    r"\b(?:summari[sz]e|summary|shorten|paraphrase|rephrase|rewrite|simplify|translate|condense|reword|shorter|simpler)\b",
     re.IGNORECASE,
 )
 NEAR = 92
@@ -39,6 +39,8 @@ class Echo(Filter):
             return Verdict(self.name, True)
         if bare.replace(plain, "").strip() == "":
             return Verdict(self.name, False, 1.0, "is the question")
+        if bare.startswith(plain) and _goes_on(record.answer, asked[-1]):
+            return Verdict(self.name, False, 1.0, "goes on with more questions")
         if CHANGE.search(asked[-1][:200]) and answer in question and len(answer) >= COPIED * len(question):
             return Verdict(self.name, False, 1.0, "copies what it should change")
         if bare.split()[0][:4] != plain.split()[0][:4] or len(bare) > 1.2 * len(plain):
@@ -57,3 +59,10 @@ def _words(text: str) -> str:
 def _begins(answer: str, question: str) -> bool:
     """Whether a long answer begins with the question, up to a few words around it."""
     return _words(question)[:40] in _words(answer[: len(question) + 60])
+
+
+def _goes_on(answer: str, question: str) -> bool:
+    """Whether every sentence of an answer begins with the two words that its question begins with."""
+    first = _words(question).split()[:2]
+    parts = [_words(part).split() for part in re.split(r"[.!?\n]+", answer)]
+    return len(first) == 2 and all(part[:2] == first for part in parts if part)

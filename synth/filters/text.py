@@ -5,16 +5,24 @@ import re
 from pydantic import Field, model_validator
 
 from synth.filters.prose import blocks, count_words, outside_code
-from synth.filters.tokens import lacking, tokens_of
+from synth.filters.tokens import counter, lacking
 from synth.steps import Filter
 from synth.types import Record, Verdict
 
 DANGLING = re.compile(
-    r"""(?:^|\s)(?:the|an|and|or|of|because|than|whose|their|your|my|our|into|during|whether
+    r"""(?:^|\s)(?:the|an|and|or|because|than|whose|their|your|my|our|into|during|whether
         |und|oder|das|der|die|ein|eine|weil|durch|le|la|les|des|et|parce\sque|el|los|las|y|porque|che)$""",
     re.VERBOSE,
 )
 """Words on which no sentence of eight words or more ends without a mark."""
+LOOSE = re.compile(
+    r"\s(?:of|with|to|for|from|by|at|in|on|into|but|that|which|who|is|are|was|were|as|if|when|it|this|these|not|be)$"
+)
+"""Words on which a sentence may end, but not in a text that sets full stops."""
+STOP = re.compile(r"[.!?][\"\u201d)]?\s")
+OPEN_TAG, CLOSED_TAG = (
+    re.compile(rf"<{slash}(?:ul|ol|table|div|html|body|svg)\b", re.IGNORECASE) for slash in ("", "/")
+)
 CHINESE = re.compile(
     "(?:\u56e0\u4e3a|\u4f46\u662f|\u6240\u4ee5|\u5e76\u4e14|\u4ee5\u53ca|\u548c|\u6216\u8005|\u7684\u662f|[\uff0c\u3001\uff1a])$"
 )
@@ -44,41 +52,47 @@ def cut(text: str) -> str:
     fences = blocks(text)
     if fences and not fences[-1].closed:
         return "a fence never closes"
-    if text.startswith('{"') or text.startswith(("[{", '["')):
+    if text.startswith(('{"', "[{", '["')):
         return "JSON never closes" if _open_brackets(text) else ""
     prose = outside_code(text)
     if "<think>" in prose and "</think>" not in prose:
         return "thinking never ends"
     if prose.count("$$") % 2 or prose.count("\\begin{") > prose.count("\\end{"):
         return "a formula never closes"
-    if not prose.strip() or prose.rstrip() != prose.rstrip(" "):
-        return ""
-    return _cut_line(prose.strip().splitlines())
+    if "<" in prose and len(OPEN_TAG.findall(prose)) > len(CLOSED_TAG.findall(prose)):
+        return "a tag never closes"
+    return _cut_line(prose) if prose.strip() and prose == prose.rstrip() else ""
 
 
-def _cut_line(lines: list[str]) -> str:
-    """The sign that the last line was cut, or ""."""
-    last = lines[-1].strip()
-    before = [line.strip() for line in lines[:-1] if line.strip()]
-    if (
-        before
-        and re.fullmatch(r"\d+[.)]|[-*+\u2022]|#{1,6}", last)
-        and any(_alike(last, line) for line in before)
-    ):
+def _cut_line(text: str) -> str:
+    """The sign that a text's last line was cut, or ""."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    last, before = lines[-1], lines[:-1]
+    if re.fullmatch(r"\d+[.)]|[-*+\u2022]|#{1,6}", last) and any(_alike(last, line) for line in before):
         return "an empty item at the end"
-    if last.startswith("|") and not last.endswith("|") and any(re.fullmatch(r"\|.*\|", x) for x in before):
+    rows = [line for line in before if re.fullmatch(r"\|.*\|", line)]
+    if last.startswith("|") and rows and (last[-1] != "|" or last.count("|") < rows[0].count("|")):
         return "a table's row never ends"
     if re.search(r"(?:^|\s)\*\*\S[^*]*$", last) and last.count("**") % 2:
         return "bold never closes"
-    if re.search(r"(?:^|\s)\([^()\[\]]{3,}$", last) and count_words(last) >= LONG:
-        return "a bracket never closes"
     if CHINESE.search(last) and len(last) >= LONG:
         return "ends inside a sentence"
-    if count_words(last) >= LONG and (
-        DANGLING.search(last) or re.search(r",$|\s[-\u2013\u2014]$|[^:]:$", last)
-    ):
+    return _cut_sentence(text, last) if "|" not in last and count_words(text) >= LONG else ""
+
+
+def _cut_sentence(text: str, last: str) -> str:
+    """The sign that the last sentence was cut, or ""."""
+    stops = STOP.search(text) is not None
+    long = stops or count_words(last) >= LONG
+    if long and re.search(r"(?:^|\s)\([^()\[\]]{3,}$", last):
+        return "a bracket never closes"
+    if long and re.search(r"(?:^|\s)\"[A-Za-z][^\".!?]*[a-z]$", last) and last.count('"') % 2:
+        return "a quotation never closes"
+    if long and DANGLING.search(last):
         return "ends inside a sentence"
-    return ""
+    if count_words(last) >= LONG and re.search(r",$|\s[-\u2013\u2014]$|[^:]:$", last):
+        return "ends inside a sentence"
+    return "ends inside a sentence" if stops and count_words(last) >= LONG and LOOSE.search(last) else ""
 
 
 def _alike(last: str, line: str) -> bool:
@@ -128,7 +142,7 @@ class Length(Filter):
             return Verdict(self.name, False, words, f"more than {self.max_words} words")
         if self.tokenizer is None:
             return Verdict(self.name, True, words)
-        tokens = tokens_of(self.tokenizer, record.answer)
+        tokens = counter(self.tokenizer)(record.answer)
         if self.min_tokens is not None and tokens < self.min_tokens:
             return Verdict(self.name, False, tokens, f"fewer than {self.min_tokens} tokens")
         if self.max_tokens is not None and tokens > self.max_tokens:
