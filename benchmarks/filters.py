@@ -103,9 +103,8 @@ def main() -> None:
         if options.wrong:
             out(wrong(rows))
         for row in rejected[: options.rejects]:
-            out(
-                f"    {row.verdicts[0].reason}: {row.question[-80:]!r} -> {row.answer[:60]!r} ... {row.answer[-80:]!r}\n"
-            )
+            said = f"{row.question[-80:]!r} -> {row.answer[:60]!r} ... {row.answer[-80:]!r}"
+            out(f"    {row.verdicts[0].reason}: {said}\n")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,8 @@ PRIVATE = re.compile("[\ue000-\uf8ff\U000f0000-\U0010ffff]")
 LATER = "\x80-\xbf\u0152\u0153\u0160\u0161\u0178\u017d\u017e\u0192\u02c6\u02dc\u2013-\u203a\u20ac\u2122"
 """What the second byte of a UTF-8 pair becomes in Latin-1 or Windows-1252."""
 MOJIBAKE = re.compile(
-    f"\u00c3[{LATER}]|\u00c2[\xa0-\xbf]|\u00e2\u20ac[{LATER}]|(?:[\u00d0\u00d1][{LATER}]){{3}}|\u00ef\u00bb\u00bf|\u00f0\u0178"
+    f"\u00c3[{LATER}]|\u00c2[\xa0-\xbf]|\u00e2\u20ac[{LATER}]|(?:[\u00d0\u00d1][{LATER}]){{3}}"
+    "|\u00ef\u00bb\u00bf|\u00f0\u0178"
 )
 HIDDEN = re.compile(
     "[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\U000e0000-\U000e007f\U000e0100-\U000e01ef]"
@@ -38,8 +39,8 @@ RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
 
 
 class Characters(Filter):
-    """Rejects answers with tokens of a chat template, control or private characters, broken Unicode, mojibake,
-    or invisible characters where no script or emoji needs them.
+    """Rejects answers with tokens of a chat template, control or private characters, broken Unicode,
+    mojibake, or invisible characters where no script or emoji needs them.
 
     Template tokens and mojibake may stand in code, and where the question has the same.
     """

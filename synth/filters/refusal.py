@@ -46,14 +46,20 @@ AGAINST = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 ELSEWHERE = re.compile(
-    """^\\W*(?:es\\stut\\smir\\s(?:sehr\\s)?leid,?\\s(?:aber\\s)?.{0,40}?kann\\sich\\b.{0,40}?nicht
-    | lo\\ssiento,?\\s(?:pero\\s)?no\\spuedo | je\\ssuis\\sd\u00e9sol\u00e9e?,?\\s(?:mais\\s)?je\\sne\\speux
-    | \u043a\\s\u0441\u043e\u0436\u0430\u043b\u0435\u043d\u0438\u044e,?\\s\u044f\\s\u043d\u0435\\s\u043c\u043e\u0433\u0443
-    | (?:\u5f88?\u62b1\u6b49|\u5bf9\u4e0d\u8d77)[\uff0c,]?\\s?(?:\u4f46)?\u6211(?:\u65e0\u6cd5|\u4e0d\u80fd)
-    | \u7533\u3057\u8a33(?:\u3042\u308a\u307e\u305b\u3093|\u3054\u3056\u3044\u307e\u305b\u3093).{0,40}?(?:\u3067\u304d\u307e\u305b\u3093|\u3067\u304d\u304b\u306d\u307e\u3059))
-    | \\bals\\s(?:ki|k\u00fcnstliche\\sintelligenz)\\b.{0,20}?\\b(?:kann|habe|bin)\\sich | \\ben\\stant\\squ['\u2019](?:ia|intelligence\\sartificielle)\\b
-    | \\bcomo\\s(?:una?\\s)?(?:ia|inteligencia\\sartificial|modelo\\sde\\slenguaje)\\b | \u4f5c\u4e3a(?:\u4e00\u4e2a)?(?:ai|\u4eba\u5de5\u667a\u80fd|\u8bed\u8a00\u6a21\u578b)
-    """,
+    r"""^\W*(?:
+      es\stut\smir\s(?:sehr\s)?leid,?\s(?:aber\s)?.{0,40}?kann\sich\b.{0,40}?nicht
+    | lo\ssiento,?\s(?:pero\s)?no\spuedo
+    | je\ssuis\sd\u00e9sol\u00e9e?,?\s(?:mais\s)?je\sne\speux
+    | \u043a\s\u0441\u043e\u0436\u0430\u043b\u0435\u043d\u0438\u044e
+      ,?\s\u044f\s\u043d\u0435\s\u043c\u043e\u0433\u0443
+    | (?:\u5f88?\u62b1\u6b49|\u5bf9\u4e0d\u8d77)[\uff0c,]?\s?\u4f46?\u6211(?:\u65e0\u6cd5|\u4e0d\u80fd)
+    | \u7533\u3057\u8a33(?:\u3042\u308a|\u3054\u3056\u3044)\u307e\u305b\u3093.{0,40}?
+      \u3067\u304d(?:\u307e\u305b\u3093|\u304b\u306d\u307e\u3059)
+    )
+    | \bals\s(?:ki|k\u00fcnstliche\sintelligenz)\b.{0,20}?\b(?:kann|habe|bin)\sich
+    | \ben\stant\squ['\u2019](?:ia|intelligence\sartificielle)\b
+    | \bcomo\s(?:una?\s)?(?:ia|inteligencia\sartificial|modelo\sde\slenguaje)\b
+    | \u4f5c\u4e3a(?:\u4e00\u4e2a)?(?:ai|\u4eba\u5de5\u667a\u80fd|\u8bed\u8a00\u6a21\u578b)""",
     re.IGNORECASE | re.VERBOSE,
 )
 """The same in German, Spanish, French, Russian, Chinese and Japanese: the commonest forms alone."""
@@ -72,14 +78,18 @@ IDENTITY = re.compile(
     rf"""\b(?:as|being)\san?\s{KIND}{MODEL}(?:\s(?:language\s)?(?:model|assistant|system|chatbot))?
         (?:\s(?:trained|created|developed|made)\sby\s\w+)?,?\s(?:i\b|i['\u2019]|my\b|it\sis\snot\spossible)
     | \bi(?:['\u2019]|\sa)?m\s(?:just\s|only\s|merely\s)?an?\s{KIND}(?:{MODEL}|virtual\sassistant|chatbot)\b
-        (?!\s(?:researcher|engineer|developer|scientist|specialist|expert|consultant|student|teacher|enthusiast))
+        (?!\s(?:researcher|engineer|developer|scientist|specialist|expert|consultant|student|teacher
+            |enthusiast))
     | \bi(?:['\u2019]|\sa)?m\s(?:{NAMES})\b(?=[,.!;]|\sand\b|\smade\b|\sa[n]?\b|\sby\b|$)
     | \bmy\sname\sis\s(?:chatgpt|gpt-?\d|claude|gemini|qwen|llama|deepseek|copilot)\b
-    | \bi(?:\s(?:was|am|have\sbeen)|['\u2019]m\s[^.\n]{{0,40}}?)\s(?:created|trained|developed|made|built)\sby\s
-        (?:the\scompany\s)?(?:{MAKERS}|a\s(?:company|team\sof|provider|group\sof\sresearchers)|researchers|engineers)\b
+    | \bi(?:\s(?:was|am|have\sbeen)|['\u2019]m\s[^.\n]{{0,40}}?)\s(?:created|trained|developed|made
+        |built)\sby\s
+        (?:the\scompany\s)?(?:{MAKERS}|a\s(?:company|team\sof|provider|group\sof\sresearchers)
+            |researchers|engineers)\b
     | \bmy\s(?:creators|developers)\b(?=\s(?:at|have|did|do|are|made|trained|,)|,)
     | \bi\s(?:don['\u2019]?t|do\snot)\s(?:actually\s|really\s)?have\s(?:any\s)?(?:personal\s|human\s|real\s)*
-        (?:feelings|emotions|opinions|preferences|experiences|beliefs|consciousness|a\s(?:physical\s)?body)\b""",
+        (?:feelings|emotions|opinions|preferences|experiences|beliefs|consciousness
+            |a\s(?:physical\s)?body)\b""",
     re.IGNORECASE | re.VERBOSE,
 )
 CUTOFF = re.compile(
@@ -87,13 +97,15 @@ CUTOFF = re.compile(
     | \bmy\slast\s(?:update|training)\b | \bi\swas\slast\s(?:trained|updated)\b
     | \bmy\s(?:knowledge|information|training)\s(?:only\s)?(?:ends|stops|goes|extends|is\slimited)\b
     | \bi\s(?:only\s)?have\s(?:information|knowledge|data)\s(?:only\s)?(?:up\sto|until)\b
-    | \bi\s(?:\w+\s)?(?:don['\u2019]?t|do\snot|cannot|can['\u2019]?t)\s(?:\w+\s)?(?:have\s(?:any\s)?access\sto\s|have\s|access\s|browse\s)
+    | \bi\s(?:\w+\s)?(?:don['\u2019]?t|do\snot|cannot|can['\u2019]?t)\s
+        (?:\w+\s)?(?:have\s(?:any\s)?access\sto\s|have\s|access\s|browse\s)
         (?:the\s)?(?:real-?\s?time|live|current|up-to-date|internet|web)\b""",
     re.IGNORECASE | re.VERBOSE,
 )
 QUOTED = re.compile('["\u201c][^"\u201c\u201d\n]{1,300}["\u201d]|\u00ab[^\u00bb\n]{1,300}\u00bb')
 FOR_OTHERS = re.compile(
-    r"""\b(?:write|draft|compose|reply|respond|decline|translate|rewrite|rephrase|paraphrase|continue|complete|message
+    r"""\b(?:write|draft|compose|reply|respond|decline|translate|rewrite|rephrase|paraphrase|continue
+        |complete|message
     |e-?mail|letter|note|card|dialogue|story|diary|poem|speech|say|apolog\w+|schreibe|\u00fcbersetze)\b""",
     re.IGNORECASE | re.VERBOSE,
 )

@@ -40,9 +40,10 @@ CODE = re.compile(r".*[;{}][ \t]*$|[ \t]*</?[a-zA-Z][^>]*>")
 class Repetition(Filter):
     """Rejects an answer of which too much repeats itself: lines, paragraphs, n-grams.
 
-    Fenced code, formulas, JSON and lines of code are left out; rows of tables and list items count as lines alone, and
-    half of them may be alike. In verse (short lines in stanzas) half may be a chorus. Chinese, Japanese and
-    Thai are measured by characters. Texts under `min_words` words are kept: a share means little there.
+    Fenced code, formulas, JSON and lines of code are left out. Rows of tables and list items count as lines
+    alone, and half of them may be alike; in verse (short lines in stanzas) half may be a chorus. Chinese,
+    Japanese and Thai are measured by characters. Texts under `min_words` words are kept: a share means little
+    there.
     """
 
     min_words: int = Field(default=20, gt=0)
@@ -84,7 +85,7 @@ def _is_json(text: str) -> bool:
 
 
 def _parts(text: str) -> tuple[list[str], list[str], str]:
-    """List items and rows of tables, the other lines, and the text whose n-grams count: all but rows and code."""
+    """List items and rows of tables, the other lines, and the text whose n-grams count."""
     items, lines, prose = [], [], []
     under = False  # whether the last line was an item
     for line in text.splitlines():
@@ -107,7 +108,7 @@ def _parts(text: str) -> tuple[list[str], list[str], str]:
 
 
 def _is_short(prose: str, words: int) -> bool:
-    """Whether a text of so many words is a list, labels or verse: four lines or more, of 12 words on average."""
+    """Whether a text of so many words is a list, labels or verse: four lines, of 12 words on average."""
     lines = sum(1 for line in prose.splitlines() if line.strip())
     return lines > 3 and words <= 12 * lines
 
@@ -139,7 +140,7 @@ def _line_shares(lines: list[str], prose: str) -> dict[str, tuple[float, float]]
 
 
 def _shares(units: Sequence[str], per_word: int, least: float) -> dict[str, tuple[float, float]]:
-    """The n-gram shares, `per_word` units a word, longer ones while shorter ones repeat; limits from `least`."""
+    """The n-gram shares, longer ones while shorter ones repeat; `per_word` units are a word."""
     table = {unit: number for number, unit in enumerate(dict.fromkeys(units))}
     ids = np.fromiter(map(table.__getitem__, units), np.int64, len(units))
     ends = np.concatenate(([0], np.cumsum(np.fromiter(map(len, units), np.int64, len(units)))))

@@ -5,7 +5,7 @@ from rows import record
 from synth.filters.language import Language
 
 ENGLISH = "The river rises in the hills above the town and reaches the sea after ninety miles."
-GERMAN = "Der Fluss entspringt in den H\u00fcgeln \u00fcber der Stadt und m\u00fcndet nach neunzig Meilen ins Meer."
+GERMAN = "Der Fluss entspringt in den H\u00fcgeln \u00fcber der Stadt und erreicht dann das Meer."
 
 
 def test_the_score_is_how_sure_the_model_is_of_the_wanted_language() -> None:
