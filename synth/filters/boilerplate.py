@@ -13,11 +13,12 @@ OPENER = re.compile(
         \s?[!,.:]\s*(?:here|i['\u2019]d|i['\u2019]ll|i\s(?:can|will|would|am)|let\s(?:me|us)
             |let['\u2019]s|below|this\sis)\b
     | (?:what\sa\s|that['\u2019]s\sa\s|this\sis\sa\s)?(?:great|good|excellent|interesting
-        |fantastic)\squestion[!.,]
+        |fantastic)\squestion[!.]
     | thank(?:s|\syou)\s(?:so\smuch\s|very\smuch\s)?for\s(?:your\s(?:question|message|request)
         |the\squestion|asking|reaching)
     | (?:i['\u2019]d\sbe\s|i\swould\sbe\s|i['\u2019]m\s)?(?:happy|glad|delighted)\sto\s(?:\w+\s)?(?:help
         |assist|answer|tell|give|share|provide|explain)
+    | i(?:['\u2019]d|\swould)\slove\sto\b
     | as\s(?:you\s)?requested,
     | in\sthis\s(?:response|answer),?\si\b
     | here(?:['\u2019]s|\sis|\sare)\s[^.:\n]{0,60}?\b(?:you\s(?:asked|requested|wanted|are\slooking)
@@ -31,7 +32,8 @@ OPENER = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 AFFIRMS = re.compile(
-    r"^[\s*_>]*(?:sure(?: thing)?|certainly|of course|absolutely|no problem)!\s+\S", re.IGNORECASE
+    r"^[\s*_>]*(?:sure(?: thing)?|certainly|of course|absolutely|no problem|great|perfect|got it)!\s+\S",
+    re.IGNORECASE,
 )
 ASKED = re.compile(
     r"(?:^|[.!?]\s+)(?:is|are|was|were|may|do|does|did|has|have|will|should"
@@ -49,6 +51,8 @@ CLOSER = re.compile(
     | \bis\sthere\sanything\selse\s(?:i\scan|you)\b
     | \bdo(?:n['\u2019]?t|\snot)\shesitate\sto\s(?:ask|reach|contact)\b
     | \bhappy\sto\shelp\sfurther\b
+    | \bif\syou\s(?:need|have|want|would\slike)\s(?:any\s)?(?:further|more|other|additional)\s
+      (?:questions?|help|information|details?|clarification|assistance|examples?|support)\b
     )[^\n]{0,100}$""",
     re.IGNORECASE | re.VERBOSE,
 )
@@ -65,13 +69,14 @@ SCAFFOLD = re.compile(
     | \#{2,}\s*(?:instruction|response|input|human|assistant|user)\s*:
     | [#*\s]*(?:the\s)?(?:given|rewritten|created|new|original)\s(?:prompt|instruction)[#*\s]*:
     | \#+\s?(?:given|rewritten|created|new|original)\s\w+\s?\#
-    | \[/?INST\]
+    | \#+\s*(?:given|rewritten|created)\s(?:prompt|instruction)[ \t]*$
+    | \[/?INST\] | <\|\w+\|>
     | </?(?:answer|response|output|result|reply|thinking|scratchpad|question|instruction)>
     )""",
     re.IGNORECASE | re.MULTILINE | re.VERBOSE,
 )
 ROLE = re.compile(
-    r"\A\W*(?:(?:assistant|response|output|answer|ai|model|bot|translation)\**\s*:\s*\S"
+    r"\A\W*(?:(?:assistant|response|output|(?:final )?answer|ai|model|bot|translation)[\]*]*\s*:\s*\S"
     r"|(?<=#)\s*(?:answer|solution|response)\s*\n)",
     re.IGNORECASE,
 )
@@ -94,6 +99,7 @@ SLOT = re.compile(
         |title)\](?!\()
     | \[[A-Z][a-z]+['\u2019]s\s[A-Z][a-z]+\](?!\()
     | \((?:Your|Insert|Guest|Company|Recipient)\s[A-Z]\w+\) | \((?:Name|Date|Venue|Address)\) | \bX{4,}\b
+    | \[[A-Z][a-z]+\s[A-Z][a-z]+\](?![(:\[])
     | \$\{[A-Za-z_]+\} | <(?:insert|your|enter)\s[^<>\n]{2,40}>""",
     re.VERBOSE,
 )

@@ -7,12 +7,12 @@ from rapidfuzz.fuzz import ratio
 from synth.steps import Filter
 from synth.types import Record, Verdict
 
-FRAME = re.compile(r"\b(?:the question is|question|answer|you asked|please|sure|task|instruction)\b")
+FRAME = re.compile(r"\b(?:the question is|question|answer|you asked|please|sure|task|instruction|q)\b")
 CHANGE = re.compile(
     r"\b(?:summari[sz]e|summary|shorten|paraphrase|rephrase|rewrite|simplify|translate|condense|reword|shorter|simpler)\b",
     re.IGNORECASE,
 )
-NEAR = 92
+NEAR = 85
 """How alike question and answer are, of 100, to count as the same."""
 COPIED = 0.6
 """The share of the question that an unchanged text makes up."""
@@ -43,7 +43,7 @@ class Echo(Filter):
             return Verdict(self.name, False, 1.0, "goes on with more questions")
         if CHANGE.search(asked[-1][:200]) and answer in question and len(answer) >= COPIED * len(question):
             return Verdict(self.name, False, 1.0, "copies what it should change")
-        if bare.split()[0][:4] != plain.split()[0][:4] or len(bare) > 1.2 * len(plain):
+        if bare.split()[0][:4] != plain.split()[0][:4] or len(bare) > 1.35 * len(plain):
             return Verdict(self.name, True)
         alike = ratio(bare, plain)
         keep = alike < NEAR

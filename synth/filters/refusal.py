@@ -40,6 +40,16 @@ REFUSES = re.compile(
     )""",
     re.IGNORECASE | re.DOTALL | re.VERBOSE,
 )
+UNABLE = re.compile(
+    r"""\bi(?:\s(?:am|was)|['\u2019]m)?\s(?:\w+\s)?
+      (?:can['\u2019]?t|cannot|can\snot|unable|not\sable|won['\u2019]?t|will\snot|refuse|not\swilling|not\sgoing
+        |do(?:n['\u2019]t|\snot)\s(?:have|know))\b
+      (?!\s(?:recommend|stress|wait|help\sbut|believe|imagine|thank|overstate|emphasi[sz]e|complain
+        |remember|forget))
+    | \bpossible\sfor\sme\sto\b | (?:n['\u2019]t|\snot)\ssomething\s(?:that\s)?i\b | \bto\spass\son\sthis\b""",
+    re.IGNORECASE | re.VERBOSE,
+)
+"""Of 2,996 answers that people wrote (Dolly) three say so of themselves in their first FIRST characters."""
 AGAINST = re.compile(
     r"""\bagainst\smy\s(?:\w+\s)?(?:guidelines|programming|principles|policy|policies)\b
     | \bi\s(?:would\s)?prefer\snot\sto\s(?:discuss|answer|say|comment|talk)\b""",
@@ -75,16 +85,17 @@ NAMES = (
 KIND = r"(?:(?!(?:of|in|for|on|with|about|to)\b)[\w-]+\s){0,3}"
 """Words that may stand before "AI": "a helpful text-based AI", but no "fan of AI"."""
 IDENTITY = re.compile(
-    rf"""\b(?:as|being)\san?\s{KIND}{MODEL}(?:\s(?:language\s)?(?:model|assistant|system|chatbot))?
+    rf"""\b(?:as|being)\san?\s{KIND}{MODEL}(?:\s(?:language\s)?(?:model|assistant|system|chatbot))?(?:\s\(\w+\))?
         (?:\s(?:trained|created|developed|made)\sby\s\w+)?,?\s(?:i\b|i['\u2019]|my\b|it\sis\snot\spossible)
     | \bi(?:['\u2019]|\sa)?m\s(?:just\s|only\s|merely\s)?an?\s{KIND}(?:{MODEL}|virtual\sassistant|chatbot)\b
         (?!\s(?:researcher|engineer|developer|scientist|specialist|expert|consultant|student|teacher
             |enthusiast))
     | \bi(?:['\u2019]|\sa)?m\s(?:{NAMES})\b(?=[,.!;]|\sand\b|\smade\b|\sa[n]?\b|\sby\b|$)
+    | \bas\san?\s(?:[\w-]+\s)?(?:assistant|chatbot),\si\b
     | \bmy\sname\sis\s(?:chatgpt|gpt-?\d|claude|gemini|qwen|llama|deepseek|copilot)\b
     | \bi(?:\s(?:was|am|have\sbeen)|['\u2019]m\s[^.\n]{{0,40}}?)\s(?:created|trained|developed|made
         |built)\sby\s
-        (?:the\scompany\s)?(?:{MAKERS}|a\s(?:company|team\sof|provider|group\sof\sresearchers)
+        (?:the\s(?:company|team)\s(?:at\s)?)?(?:{MAKERS}|a\s(?:company|team\sof|provider|group\sof\sresearchers)
             |researchers|engineers)\b
     | \bmy\s(?:creators|developers)\b(?=\s(?:at|have|did|do|are|made|trained|,)|,)
     | \bi\s(?:don['\u2019]?t|do\snot)\s(?:actually\s|really\s)?have\s(?:any\s)?(?:personal\s|human\s|real\s)*
@@ -106,7 +117,7 @@ QUOTED = re.compile('["\u201c][^"\u201c\u201d\n]{1,300}["\u201d]|\u00ab[^\u00bb\
 FOR_OTHERS = re.compile(
     r"""\b(?:write|draft|compose|reply|respond|decline|translate|rewrite|rephrase|paraphrase|continue
         |complete|message
-    |e-?mail|letter|note|card|dialogue|story|diary|poem|speech|say|apolog\w+|schreibe|\u00fcbersetze)\b""",
+    |e-?mail|letter|note|card|dialogue|story|diary|poem|speech|say|tell\sabout|apolog\w+|first\sperson|role|pretend|imagine|answer\sas|schreibe|\u00fcbersetze)\b""",
     re.IGNORECASE | re.VERBOSE,
 )
 """A question that asks for words of somebody else: "I can't come" may be what was wanted."""
@@ -137,6 +148,8 @@ class Refusal(Filter):
         if REFUSES.match(first) or ELSEWHERE.search(first):
             return Verdict(self.name, False, None, "declines to answer")
         if DECLINES.match(first) and not FOR_OTHERS.search(record.question):
+            return Verdict(self.name, False, None, "declines to answer")
+        if UNABLE.search(first) and not FOR_OTHERS.search(record.question):
             return Verdict(self.name, False, None, "declines to answer")
         if not PERSON.search(bare):
             return Verdict(self.name, True)

@@ -11,12 +11,12 @@ from synth.types import Record, Verdict
 
 DANGLING = re.compile(
     r"""(?:^|\s)(?:the|an|and|or|because|than|whose|their|your|my|our|into|during|whether
-        |und|oder|das|der|die|ein|eine|weil|durch|le|la|les|des|et|parce\sque|el|los|las|y|porque|che)$""",
+        |und|oder|das|der|die|ein|eine|weil|durch|le|la|les|des|et|parce\sque|el|los|las|porque|che)$""",
     re.VERBOSE,
 )
 """Words on which no sentence of eight words or more ends without a mark."""
 LOOSE = re.compile(
-    r"\s(?:of|with|to|for|from|by|at|in|on|into|but|that|which|who|is|are|was|were|as|if|when|it|this|these|not|be)$"
+    r"\s(?:of|with|to|for|from|by|at|into|but|that|which|who|is|are|was|were|as|if|when|it|this|these|not|be|a)$"
 )
 """Words on which a sentence may end, but not in a text that sets full stops."""
 STOP = re.compile(r"[.!?][\"\u201d)]?\s")

@@ -9,9 +9,9 @@ FLOORS = {
     "echo": (0.97, 0.95),
     "language": (0.92, 0.97),
     "length": (1.0, 1.0),
-    "refusal": (0.97, 0.95),
+    "refusal": (0.95, 0.93),
     "repetition": (0.97, 0.97),
-    "truncated": (0.95, 0.9),
+    "truncated": (0.97, 0.85),
     "valid_code": (0.97, 0.95),
     "valid_json": (0.97, 0.94),
 }
