@@ -46,7 +46,8 @@ UNABLE = re.compile(
         |do(?:n['\u2019]t|\snot)\s(?:have|know))\b
       (?!\s(?:recommend|stress|wait|help\sbut|believe|imagine|thank|overstate|emphasi[sz]e|complain
         |remember|forget))
-    | \bpossible\sfor\sme\sto\b | (?:n['\u2019]t|\snot)\ssomething\s(?:that\s)?i\b | \bto\spass\son\sthis\b""",
+    | \bpossible\sfor\sme\sto\b | (?:n['\u2019]t|\snot)\ssomething\s(?:that\s)?i\b
+    | \bto\spass\son\sthis\b""",
     re.IGNORECASE | re.VERBOSE,
 )
 """Of 2,996 answers that people wrote (Dolly) three say so of themselves in their first FIRST characters."""
