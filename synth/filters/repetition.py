@@ -1,10 +1,9 @@
 """`repetition`: Gopher's rules (Rae et al. 2021, arXiv 2112.11446, table A1), adapted to answers."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-import numpy as np
 import orjson
 from pydantic import Field
 
@@ -29,9 +28,6 @@ SHORT = 25
 STUTTER = 6
 """A word may follow itself so often."""
 ITEM = re.compile(r"[ \t]*(?:[-*+\u2022]|\d{1,3}[.)])[ \t]+")
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
 FORMULA = re.compile(r"\$\$[^$]*\$\$")
 ROW = re.compile(r"[ \t]*\|.*\|[ \t]*$")
 CODE = re.compile(r".*[;{}][ \t]*$|[ \t]*</?[a-zA-Z][^>]*>")
@@ -141,36 +137,41 @@ def _line_shares(lines: list[str], prose: str) -> dict[str, tuple[float, float]]
 
 def _shares(units: Sequence[str], per_word: int, least: float) -> dict[str, tuple[float, float]]:
     """The n-gram shares, longer ones while shorter ones repeat; `per_word` units are a word."""
-    table = {unit: number for number, unit in enumerate(dict.fromkeys(units))}
-    ids = np.fromiter(map(table.__getitem__, units), np.int64, len(units))
-    ends = np.concatenate(([0], np.cumsum(np.fromiter(map(len, units), np.int64, len(units)))))
+    total = sum(map(len, units))
     longer = 1 + SHORT * per_word / len(units)
     shares: dict[str, tuple[float, float]] = {}
-    grams, width = ids, 1
+    units, starts = tuple(units), list(range(len(units)))
     for n, limit in (TOP | DUPLICATE).items():
-        while width < n * per_word and len(grams) > 1:
-            grams = np.unique(grams[:-1] * len(table) + ids[width:], return_inverse=True)[1]
-            width += 1
-        counts = np.bincount(grams)
+        width = n * per_word
+        if len(starts) == len(units):
+            grams = list(zip(*(units[start:] for start in range(width)), strict=False))
+        else:
+            grams = [units[start : start + width] for start in starts if start + width <= len(units)]
+        counts = Counter(grams)
         if len(counts) == len(grams):
             break
         limit = max(limit * longer, least)
         if n in TOP:
-            gram = int(counts.argmax())
-            times, first = int(counts[gram]), int((grams == gram).argmax())
-            if n == 2 and len(set(units[first : first + width])) == 1:
+            gram, times = counts.most_common(1)[0]
+            if n == 2 and len(set(gram)) == 1:
                 shares["one word"] = (times / STUTTER, 1.0)
-            covered = times * int(ends[first + width] - ends[first]) if times >= TIMES else 0
-            shares[f"the top {n}-gram"] = (covered / int(ends[-1]), limit)
+            covered = times * sum(map(len, gram)) if times >= TIMES else 0
+            shares[f"the top {n}-gram"] = (covered / total, limit)
         else:
-            shares[f"repeated {n}-grams"] = (_covered(grams, ends, width) / int(ends[-1]), limit)
+            shares[f"repeated {n}-grams"] = (_covered(units, starts, grams, width) / total, limit)
+        starts = [start for start, gram in zip(starts, grams, strict=False) if counts[gram] > 1]
     return shares
 
 
-def _covered(grams: "NDArray[np.int64]", ends: "NDArray[np.int64]", width: int) -> int:
+def _covered(
+    units: Sequence[str], starts: Sequence[int], grams: Sequence[tuple[str, ...]], width: int
+) -> int:
     """Characters covered by n-grams that occurred before."""
-    firsts = np.zeros(len(grams), bool)
-    firsts[np.unique(grams, return_index=True)[1]] = True
-    starts = np.flatnonzero(~firsts)
-    change = np.bincount(starts, minlength=len(ends)) - np.bincount(starts + width, minlength=len(ends))
-    return int(np.diff(ends)[np.cumsum(change)[:-1] > 0].sum())
+    seen: set[tuple[str, ...]] = set()
+    covered, end = 0, 0
+    for start, gram in zip(starts, grams, strict=False):
+        if gram in seen:
+            covered += sum(map(len, units[max(start, end) : start + width]))
+            end = start + width
+        seen.add(gram)
+    return covered
