@@ -22,7 +22,7 @@ USE: dict[str, dict[str, str]] = {
     "filter": {
         "truncated": "synth.filters.text:Truncated",
         "length": "synth.filters.text:Length",
-        "repetition": "synth.filters.text:Repetition",
+        "repetition": "synth.filters.repetition:Repetition",
         "refusal": "synth.filters.refusal:Refusal",
         "constraint": "synth.filters.constraint:Constraint",
         "maths": "synth.filters.maths:Maths",
@@ -35,6 +35,12 @@ USE: dict[str, dict[str, str]] = {
         "pii": "synth.filters.pii:PII",
         "secrets": "synth.filters.secrets:Secrets",
         "toxicity": "synth.filters.toxicity:Toxicity",
+        "boilerplate": "synth.filters.boilerplate:Boilerplate",
+        "language": "synth.filters.language:Language",
+        "characters": "synth.filters.characters:Characters",
+        "valid_json": "synth.filters.code:ValidJSON",
+        "valid_code": "synth.filters.code:ValidCode",
+        "echo": "synth.filters.echo:Echo",
     },
     "select": {
         "exact": "synth.selectors.exact:Exact",

@@ -4,7 +4,8 @@ import pytest
 from rows import calling, record
 
 from synth.filters.refusal import Refusal
-from synth.filters.text import Length, Repetition, Truncated
+from synth.filters.repetition import Repetition
+from synth.filters.text import Length, Truncated
 from synth.types import Verdict
 
 

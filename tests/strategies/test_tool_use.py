@@ -10,7 +10,8 @@ import pytest
 
 from synth.errors import RecipeError, RequestFailed
 from synth.filters.honesty import Honesty
-from synth.filters.text import Length, Repetition, Truncated
+from synth.filters.repetition import Repetition
+from synth.filters.text import Length, Truncated
 from synth.llm.journal import Journal
 from synth.llm.scripted import ScriptedTeacher, text_of
 from synth.prompts import Prompts
