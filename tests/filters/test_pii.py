@@ -3,7 +3,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from cases import measured
 from rows import calling, record, scripted
 
 from synth.filters.maths import Maths
@@ -20,12 +19,6 @@ def finished(row: Record, folder: Path, *filters: Filter) -> Record:
     """The row after these filters, as the engine runs them."""
     teacher, _ = scripted(folder, lambda text: "")
     return asyncio.run(filtered(row, Steps(filters, [], Prompts(folder), teacher, teacher)))
-
-
-def test_precision_and_recall_on_the_labelled_rows() -> None:
-    precision, recall, wrong = measured("pii")
-    assert precision >= 0.97, wrong
-    assert recall >= 0.97, wrong
 
 
 def test_the_reason_names_the_kinds_and_the_score_counts_the_places() -> None:

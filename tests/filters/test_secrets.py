@@ -1,5 +1,4 @@
 import pytest
-from cases import measured
 from rows import record
 
 from synth.filters.secrets import Secrets
@@ -7,12 +6,6 @@ from synth.types import Verdict
 
 MASK = Secrets(action="mask")
 BODY = "VelvetOtterZr9kQmMapleHeron7qXw4LdPb"
-
-
-def test_precision_and_recall_on_the_labelled_rows() -> None:
-    precision, recall, wrong = measured("secrets")
-    assert precision >= 0.96, wrong
-    assert recall >= 0.96, wrong
 
 
 def test_a_secret_rejects_the_row_and_is_not_told_by_the_verdict() -> None:

@@ -1,14 +1,8 @@
 import pytest
-from cases import labelled, measured
+from filter_cases import cases
 from rows import record
 
 from synth.filters.toxicity import Toxicity, toxic
-
-
-def test_precision_and_recall_on_the_labelled_rows() -> None:
-    precision, recall, wrong = measured("toxicity")
-    assert precision >= 0.8, wrong
-    assert recall >= 0.92, wrong
 
 
 def test_it_flags_by_default_and_rejects_where_asked() -> None:
@@ -47,5 +41,5 @@ def test_the_threshold_decides() -> None:
 def test_the_probability_is_that_of_the_package() -> None:
     from profanity_check import predict_prob
 
-    texts = ["", "\u4f60\u597d", *(str(row["answer"]) for row in labelled("toxicity")[1])]
+    texts = ["", "\u4f60\u597d", *(case.record.answer for case in cases("toxicity"))]
     assert [toxic(text) for text in texts] == pytest.approx(predict_prob(texts).tolist(), abs=1e-9)
