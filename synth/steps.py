@@ -274,6 +274,7 @@ USE: dict[str, dict[str, str]] = {
         "regex": "synth.filters.regex:Regex",
         "choice": "synth.filters.choice:Choice",
         "code_tests": "synth.filters.code_tests:CodeTests",
+        "pairwise": "synth.filters.pairwise:Pairwise",
         "rubric": "synth.filters.rubric:Rubric",
         "honesty": "synth.filters.honesty:Honesty",
     },

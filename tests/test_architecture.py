@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 STEPS = {"strategies", "filters", "selectors", "student", "evaluators"}
 BASE = {"types", "errors"}
 READ = BASE | {"steps", "recipe", "prompts", "store", "seeds", "chunks", "constraints", "guard"}
-READ |= {"readers", "documents", "taxonomy", "sandbox", "schemas", "answers"}
+READ |= {"readers", "documents", "taxonomy", "sandbox", "schemas", "answers", "judging"}
 TOP = {
     "account",
     "catalogue",
@@ -39,6 +39,7 @@ MAY: dict[str, set[str]] = {
     "chunks": set(),
     "jail": set(),
     "answers": set(),
+    "judging": BASE,
     "sandbox": BASE,
     "schemas": BASE,
     "errors": set(),
