@@ -24,6 +24,9 @@ class Checked:
     prompts: Prompts
     seeds: Seeds
     key: str
+    """What the run folder is named by."""
+    raw_key: str
+    """What decides `raw/`: runs that differ in their selectors share it."""
 
     def notes(self) -> list[str]:
         """What of a folder of documents becomes no seed, for a person to know before anything is paid."""
@@ -50,12 +53,17 @@ def check(recipe: Recipe) -> Checked:
     versions = {"seeds": seeds.digest}
     for step in (*recipe.generate, *recipe.filter):
         versions |= {name: prompts.file(name).version for name in step.prompt_names()}
-    for own in (*recipe.generate, *recipe.filter, *recipe.select):
+    for own in (*recipe.generate, *recipe.filter):
         versions |= _code_of(own)
     for name, role in recipe.roles.items():
         if name != "judge" or recipe.judge:
             versions[name] = weights.identify(role.model)
-    return Checked(recipe, prompts, seeds, recipe.key(versions))
+    later: dict[str, str] = {}
+    for selector in recipe.select:
+        later |= _code_of(selector) | selector.versions()
+        later |= {name: prompts.file(name).version for name in selector.prompt_names()}
+    raw = versions | later if recipe.run.target is not None else versions
+    return Checked(recipe, prompts, seeds, recipe.key(versions | later), recipe.key(raw, raw=True))
 
 
 def _code_of(step: Step) -> dict[str, str]:

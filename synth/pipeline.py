@@ -8,7 +8,7 @@ import asyncio
 import gc
 import hashlib
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
@@ -17,18 +17,19 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from synth import curation, engine, export, scoring, targets
+from synth import curation, engine, export, scoring, takeover, targets
 from synth.account import account, spent
 from synth.check import Checked, check
 from synth.engine import Progress
 from synth.errors import DataError, RecipeError, TrainError
-from synth.llm.asker import Asker
+from synth.llm.asker import Asker, Meter
 from synth.llm.journal import Journal
 from synth.llm.weights import find_model, identify
 from synth.models import Models, Say, servers_of
 from synth.novelty import Novelty
 from synth.recipe import Recipe, load_recipe
 from synth.store import Counts, Dataset, sha256, write_whole
+from synth.types import Prompt, Sampling
 from synth.units import Steps
 
 if TYPE_CHECKING:
@@ -106,8 +107,10 @@ def generate(run: Run, on_progress: Callable[[Progress, Models], None] = lambda 
         mend = "its seeds, prompts or --rows changed since; name the recipe file to start a new run"
         raise RecipeError(run.folder, "", mend)
     with run.dataset.lock():
-        if run.dataset.done("generate", run.checked.key) is not None:
+        if run.dataset.done("generate", run.checked.raw_key) is not None:
             run.say("generate: done before, 0 requests")
+        elif (other := takeover.take_over(run.dataset, run.recipe, run.checked.raw_key)) is not None:
+            run.say(f"generate: the rows are those of {other.name}, 0 requests")
         else:
             write_whole(run.folder / "recipe.toml", run.recipe.text.encode())
             for note in run.checked.notes():
@@ -139,7 +142,7 @@ async def _generate(run: Run, on_progress: Callable[[Progress, Models], None]) -
         if progress.done != progress.planned:
             raise AssertionError(f"{progress.done} rows came of {progress.planned} planned")
         entry = {
-            "inputs": run.checked.key,
+            "inputs": run.checked.raw_key,
             "rows": recipe.seeds.rows,
             "counts": run.dataset.counts("raw").to_json(),
             **cost,
@@ -165,8 +168,8 @@ async def _targeted(run: Run, steps: Steps, progress: Progress) -> list[Path]:
         files = await targets.fill(
             goals, steps, run.folder / "raw", progress, recipe.run.max_failed, recipe.run.shard_rows
         )
-        raw = curation.kept(run.dataset, {}, wanted)
-        decided = await asyncio.to_thread(curation.select, run.dataset, recipe.select)
+        raw = curation.kept(run.dataset, curation.undecided(run.dataset), wanted)
+        decided = await asyncio.to_thread(_selected, run, _ask_in(asyncio.get_running_loop(), steps.judge))
         kept = curation.kept(run.dataset, decided, wanted)
         higher = targets.raised(wanted, goals, raw, kept)
         if higher == goals:
@@ -180,6 +183,17 @@ async def _targeted(run: Run, steps: Steps, progress: Progress) -> list[Path]:
         spent = f"{recipe.run.candidates:g} candidates a row are used up; raise [run] candidates"
         run.say(f"target: {short:,} of {target:,} rows are missing: {spent}")
     return files
+
+
+def _selected(run: Run, ask: curation.AskAll) -> curation.Decided:
+    return curation.select(run.dataset, run.recipe.select, run.checked.prompts, ask)
+
+
+def _ask_in(loop: asyncio.AbstractEventLoop, judge: Asker) -> curation.AskAll:
+    """Asks in a loop that runs in another thread."""
+    return lambda by, asked, sampling: asyncio.run_coroutine_threadsafe(
+        judge.of(by).all(asked, sampling), loop
+    ).result()
 
 
 def quotas_of(run: Run) -> list[targets.Quota]:
@@ -246,13 +260,16 @@ async def _watched(tell: Callable[[], None]) -> AsyncIterator[None]:
 
 
 def curate(run: Run) -> Counts:
-    """Hold every kept row against all others; write `curated/`, `train/` and the dataset card. Asks nothing.
+    """Hold every kept row against all others; write `curated/`, `train/` and the dataset card.
+
+    Nobody is asked, but the judge by a selector that says so.
 
     Raises:
         DataError: there is no finished `raw/`, or one of its files is corrupt.
+        TeacherError: the judge can't be asked.
     """
     with run.dataset.lock():
-        generated = run.dataset.done("generate", run.checked.key)
+        generated = run.dataset.done("generate", run.checked.raw_key)
         if generated is None:
             raise DataError(run.folder / "raw", "is not complete; run `synth generate` first")
         inputs = _hash([run.checked.key, {name: file["sha256"] for name, file in generated["files"].items()}])
@@ -261,15 +278,36 @@ def curate(run: Run) -> Counts:
             run.dataset.clear("curated")
             run.dataset.clear("train")
             run.dataset.clear("preference")
-            decided = curation.select(run.dataset, run.recipe.select)
+            meters: dict[str, Meter] = {}
+            decided = _selected(run, lambda by, asked, sampling: _ask_judge(run, meters, by, asked, sampling))
             if run.recipe.run.target is not None:
                 curation.trim(run.dataset, decided, quotas_of(run))
             files = list(curation.write(run.dataset, decided))
             files += export.write_train(run.dataset, run.recipe)
             counts = run.dataset.counts().to_json()
             entry = {"inputs": inputs, "counts": counts, "spent": spent(run.dataset, "curated")}
+            entry["asked"] = {by: meter.to_json() for by, meter in meters.items()}
             run.dataset.record("curate", {**entry, "seconds": round(time.monotonic() - start, 1)}, files)
         return run.dataset.counts()
+
+
+def _ask_judge(
+    run: Run, meters: dict[str, Meter], by: str, asked: Sequence[Prompt], sampling: Sampling
+) -> curation.Asked:
+    """What the judge answers to a selector; it is served for as long as that takes."""
+    recipe = run.recipe
+
+    async def ask() -> curation.Asked:
+        async with Models(journal, run.folder / "logs", run.say) as models:
+            needs = {ability: by for step in recipe.select if step.name == by for ability in step.needs}
+            judge = models.asker("judge", recipe.roles["judge"], needs=needs)
+            try:
+                return await judge.of(by).all(asked, sampling)
+            finally:
+                meters[by] = judge.meter
+
+    with run.journal() as journal:
+        return asyncio.run(ask())
 
 
 def train(run: Run, on_step: "Callable[[TrainStep], None]" = lambda _: None) -> dict[str, Any]:

@@ -215,12 +215,14 @@ class Recipe(Table):
         """Every step, in recipe order."""
         return [*self.generate, *self.filter, *self.select, *self.evaluate]
 
-    def key(self, versions: Mapping[str, str]) -> str:
-        """Twelve hex digits that hash what decides the bytes of the dataset.
+    def key(self, versions: Mapping[str, str], *, raw: bool = False) -> str:
+        """Twelve hex digits that hash what decides the bytes of the dataset, or of `raw/` alone.
 
         `versions` adds what the recipe only names: the seeds' digest, each prompt file's version, and the
-        fingerprints of model folders. Endpoints, flags and training settings are left out.
+        fingerprints of model folders. Endpoints, flags and training settings are left out. What selectors do
+        decides `raw/` only where there is a target.
         """
+        selectors = () if raw and self.run.target is None else self.select
         serving = {
             "endpoint",
             "api_key_env",
@@ -241,9 +243,9 @@ class Recipe(Table):
             "novelty": self.novelty.model_dump() if self.novelty else None,
             "steps": [
                 [step.name, step.model_dump(mode="json", exclude={"path"})]
-                for step in (*self.generate, *self.filter, *self.select)
+                for step in (*self.generate, *self.filter, *selectors)
             ],
-            "run": self.run.model_dump(exclude={"max_failed"}),
+            "run": self.run.model_dump(exclude={"max_failed", "validation"} if raw else {"max_failed"}),
             "versions": dict(versions),
         }
         return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()[:12]

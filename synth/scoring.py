@@ -19,9 +19,9 @@ import pyarrow as pa
 from synth.errors import DataError, RequestFailed
 from synth.prompts import Prompts
 from synth.recipe import Recipe
-from synth.selectors.exact import normalise
 from synth.steps import Evaluator, Question
 from synth.store import Dataset, message, read_parquet, write_parquet, write_whole
+from synth.texts import fold
 from synth.types import Ask, Message
 
 SYSTEMS = ("base", "teacher_prompt", "student")
@@ -74,7 +74,7 @@ def plan(recipe: Recipe, prompts: Prompts, dataset: Dataset) -> Plan:
         DataError: all questions of an evaluator were trained on.
     """
     trained = {
-        normalise(turn["content"])
+        fold(turn["content"])
         for shard in dataset.shards("train")
         for messages in read_parquet(shard)["messages"].to_pylist()
         for turn in map(message, messages)
@@ -87,9 +87,7 @@ def plan(recipe: Recipe, prompts: Prompts, dataset: Dataset) -> Plan:
         same = [other.name for other in recipe.evaluate].count(evaluator.name) > 1
         name = f"{evaluator.name}[{index}]" if same else evaluator.name
         questions = list(evaluator.questions())
-        unseen = [
-            q for q in questions if not any(normalise(turn["content"]) in trained for turn in q.messages)
-        ]
+        unseen = [q for q in questions if not any(fold(turn["content"]) in trained for turn in q.messages)]
         seen[name] = len(questions) - len(unseen)
         if not unseen:
             raise DataError(recipe.file, f"evaluate[{index}]: every question was trained on; hold some out")

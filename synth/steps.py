@@ -13,7 +13,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeAlias
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol, TypeAlias, Unpack
 
 from pydantic import (
     BaseModel,
@@ -26,7 +27,7 @@ from pydantic import (
 )
 
 from synth.errors import RequestFailed, Unusable
-from synth.types import JSON, Ask, Capability, Message, Record, Reply, Seed, Verdict
+from synth.types import JSON, Ask, Capability, Message, Prompt, Record, Reply, Sampling, Seed, Verdict
 
 if TYPE_CHECKING:
     from pyarrow import RecordBatch
@@ -204,14 +205,44 @@ class Judge(Step, ABC):
         """Keep or reject, with score and reason. A reply without a score is a rejection, never a default."""
 
 
+class Rows(Protocol):
+    """What a selector reads: the rows that all before it kept, in the order of their ids within a shard."""
+
+    folder: Path
+    """Where a selector keeps what cost it time, in files named by the hash of what decides their contents."""
+    digest: str
+    """A hash of the rows: their files, and which of them are kept so far."""
+    prompts: "Prompts"
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> "Iterator[RecordBatch]":
+        """Batches of the selector's `columns`, anew each time; one shard is in memory at a time."""
+
+    def ask(self, asked: Sequence[Prompt], **sampling: Unpack[Sampling]) -> list[Reply | RequestFailed]:
+        """What the judge answers to each, the journal first; many are under way at once.
+
+        Raises `TeacherError` where no request can be answered.
+        """
+
+
 class Selector(Step, ABC):
     """A check of every kept record against all the others."""
 
     columns: ClassVar[tuple[str, ...]] = ("id", "messages")
     """The columns of the batches that `select` reads."""
 
+    @property
+    def asks(self) -> bool:
+        """Whether it asks the judge."""
+        return False
+
+    def versions(self) -> dict[str, str]:
+        """Hashes of the files and models that it only names, for the run's name."""
+        return {}
+
     @abstractmethod
-    def select(self, rows: Iterable["RecordBatch"]) -> Iterator["Selection"]:
+    def select(self, rows: Rows) -> Iterator["Selection"]:
         """One selection a row, in order."""
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _TURN = [("role", pa.string()), ("content", pa.string())]
 MESSAGES = pa.list_(pa.struct(_TURN))
-_VERDICTS = pa.list_(
+VERDICTS = pa.list_(
     pa.struct([("by", pa.string()), ("keep", pa.bool_()), ("score", pa.float64()), ("reason", pa.string())])
 )
 SCHEMA = pa.schema(
@@ -47,7 +47,7 @@ SCHEMA = pa.schema(
         ("replies", pa.list_(pa.string())),
         ("parents", pa.list_(pa.string())),
         ("fields", pa.string()),
-        ("verdicts", _VERDICTS),
+        ("verdicts", VERDICTS),
     ]
 )
 """One row a record. `fields` is JSON; `rejected_by` and `reason` repeat the verdict that decided."""

@@ -1,12 +1,20 @@
 """Records and teachers that tests make by hand."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Unpack
 
+import pyarrow as pa
+
+from synth.errors import RequestFailed
 from synth.llm.asker import Asker
 from synth.llm.journal import Journal
 from synth.llm.scripted import ScriptedTeacher, text_of
-from synth.types import JSON, Message, Prompt, Record, ToolCall
+from synth.prompts import Prompts
+from synth.steps import Selection, Selector
+from synth.store import to_table
+from synth.types import JSON, Message, Prompt, Record, Reply, Sampling, ToolCall
 
 
 def record(answer: str, *, question: str = "Why?", finish_reason: str = "stop") -> Record:
@@ -49,3 +57,37 @@ def turns_of(prompt: Prompt) -> Sequence[Message]:
     """The turns of what was asked, which is no raw completion."""
     assert not isinstance(prompt, str)
     return prompt
+
+
+@dataclass
+class Held:
+    """The `Rows` of a selector, of records or of a table that a test holds."""
+
+    table: pa.Table
+    columns: Sequence[str]
+    folder: Path = Path("no-folder-was-named")
+    answer: Callable[[str], str] | None = None
+    """What the judge says to the last turn of what it is asked."""
+    batch: int = 2
+    asked: list[Prompt] = field(default_factory=list)
+    digest: str = "held"
+    prompts: Prompts = field(default_factory=lambda: Prompts(Path()))
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        yield from self.table.select(list(self.columns)).to_batches(max_chunksize=self.batch)
+
+    def ask(self, asked: Sequence[Prompt], **sampling: Unpack[Sampling]) -> list[Reply | RequestFailed]:
+        assert self.answer is not None, "nobody may be asked"
+        self.asked += asked
+        return [Reply(self.answer(text_of(prompt)), "stop", 1, 1, "judge") for prompt in asked]
+
+
+def selected(
+    selector: Selector, records: Sequence[Record], folder: Path = Path("no-folder-was-named")
+) -> list[Selection]:
+    """What a selector says of records, in their order; ids are given where they have none."""
+    named = [record if record.id else replace(record, id=f"{n:04d}") for n, record in enumerate(records)]
+    return list(selector.select(Held(to_table(named), selector.columns, folder)))

@@ -14,12 +14,14 @@ ROOT = Path(__file__).parent.parent
 STEPS = {"strategies", "filters", "selectors", "student", "evaluators"}
 BASE = {"types", "errors"}
 READ = BASE | {"steps", "recipe", "prompts", "store", "seeds", "chunks", "constraints", "guard"}
-READ |= {"readers", "documents", "taxonomy", "sandbox", "schemas", "answers", "judging"}
+READ |= {"readers", "documents", "taxonomy", "sandbox", "schemas", "answers", "texts"}
+READ |= {"judging"}
 TOP = {
     "account",
     "catalogue",
     "check",
     "curation",
+    "takeover",
     "models",
     "previews",
     "screen",
@@ -45,7 +47,7 @@ MAY: dict[str, set[str]] = {
     "errors": set(),
     "steps": BASE,
     **dict.fromkeys(("recipe", "prompts", "store", "seeds", "constraints"), READ),
-    **dict.fromkeys(("readers", "documents", "taxonomy"), READ),
+    **dict.fromkeys(("readers", "documents", "taxonomy", "texts"), READ),
     **{room: READ | {room} for room in STEPS | {"llm"}},
     "novelty": READ,
     "units": READ | {"llm", "novelty"},
@@ -58,6 +60,7 @@ MAY: dict[str, set[str]] = {
 """The rooms of synth that each room may import; `flows` stands for that package."""
 HEAVY = {"torch", "transformers", "trl", "peft"}
 HEAVY_ROOMS = ("synth/student/", "synth/evaluators/", "synth/llm/weights.py", "synth/filters/")
+HEAVY_ROOMS += ("synth/selectors/",)
 CODE = sorted([*(ROOT / "synth").rglob("*.py"), *(ROOT / "flows").rglob("*.py")])
 ALL = sorted([*CODE, *(ROOT / "tests").rglob("*.py")])
 

@@ -9,7 +9,7 @@ from typing import Protocol, Unpack
 
 import orjson
 
-from synth.errors import Repeated
+from synth.errors import Repeated, RequestFailed
 from synth.llm.journal import Journal
 from synth.types import Prompt, Reply, Sampling
 
@@ -219,6 +219,14 @@ class StepAsk:
             sampling["sample"] = self.sample if number is None else self.sample * APART + number
         step = self.step if by in ("", self.default) else f"{self.step}, {by}"
         return await self.askers[by or self.default].ask(prompt, sampling, step)
+
+    async def all(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[Reply | RequestFailed]:
+        """The replies to all, in order; what can't be answered stands in its place."""
+        said = await asyncio.gather(*(self(prompt, **sampling) for prompt in prompts), return_exceptions=True)
+        for each in said:
+            if isinstance(each, BaseException) and not isinstance(each, RequestFailed):
+                raise each
+        return [each for each in said if isinstance(each, Reply | RequestFailed)]
 
     def repeats(self, texts: Sequence[str], known: Sequence[str] = ()) -> list[Repeated | None]:
         """None of them."""

@@ -2,13 +2,12 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import ClassVar
 
-from pyarrow import RecordBatch
 from pydantic import Field
 
-from synth.steps import Selection, Selector
+from synth.steps import Rows, Selection, Selector
 from synth.types import Verdict
 
 
@@ -21,7 +20,7 @@ class BestOf(Selector):
     by: str | None = None
     """The step whose score ranks the rows: higher is better, none is worst. Without it the earliest wins."""
 
-    def select(self, rows: Iterable[RecordBatch]) -> Iterator[Selection]:
+    def select(self, rows: Rows) -> Iterator[Selection]:
         """Holds id, seed and score of every row."""
         ranked: dict[tuple[str, str], list[tuple[float, int, str]]] = defaultdict(list)
         order: list[tuple[str, tuple[str, str]]] = []

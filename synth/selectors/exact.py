@@ -1,21 +1,13 @@
 """`exact`: rows whose normalised text repeats an earlier row's."""
 
-import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from hashlib import blake2b
 from typing import Literal
 
-from pyarrow import RecordBatch
-
-from synth.steps import Selection, Selector
+from synth.steps import Rows, Selection, Selector
 from synth.store import message
+from synth.texts import fold
 from synth.types import Verdict, said
-
-
-def normalise(text: str) -> str:
-    """Text in NFKC and lower case, punctuation and white space folded to single spaces."""
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    return " ".join("".join(c if c.isalnum() else " " for c in folded).split()) or folded.strip()
 
 
 class Exact(Selector):
@@ -24,13 +16,13 @@ class Exact(Selector):
     on: Literal["question", "conversation"] = "conversation"
     """Compare all turns, or all but the last."""
 
-    def select(self, rows: Iterable[RecordBatch]) -> Iterator[Selection]:
+    def select(self, rows: Rows) -> Iterator[Selection]:
         """16 bytes of hash and the id are held for each kept row."""
         seen: dict[bytes, str] = {}
         for batch in rows:
             for row in batch.to_pylist():
                 turns = row["messages"] if self.on == "conversation" else row["messages"][:-1]
-                text = "\0".join(f"{turn['role']}\0{normalise(said(message(turn)))}" for turn in turns)
+                text = "\0".join(f"{turn['role']}\0{fold(said(message(turn)))}" for turn in turns)
                 first = seen.setdefault(blake2b(text.encode(), digest_size=16).digest(), row["id"])
                 if first == row["id"]:
                     yield Selection(Verdict(self.name, True))

@@ -1,6 +1,7 @@
 from collections.abc import Sequence
 
 import pyarrow as pa
+from rows import Held
 
 from synth.selectors.best_of import BestOf
 from synth.steps import Selection
@@ -31,7 +32,7 @@ def select(selector: BestOf, rows: Sequence[tuple[str, str, int, float | None]])
         ],
         schema=SCHEMA,
     )
-    return list(selector.select(table.to_batches(max_chunksize=2)))
+    return list(selector.select(Held(table, selector.columns)))
 
 
 ROWS = [("a", "s", 0, 3.0), ("b", "s", 1, 5.0), ("c", "t", 0, 1.0), ("d", "s", 2, 5.0)]

@@ -3,11 +3,12 @@ from dataclasses import replace
 
 import pyarrow as pa
 import pytest
-from rows import calling
+from rows import Held, calling
 
-from synth.selectors.exact import Exact, normalise
+from synth.selectors.exact import Exact
 from synth.steps import Selection
 from synth.store import to_table
+from synth.texts import fold
 from synth.types import Message, Record, ToolCall, Verdict
 
 
@@ -19,7 +20,7 @@ def select(selector: Exact, rows: Sequence[tuple[str, str, str]], batch: int = 2
             for i, q, a in rows
         ]
     )
-    return list(selector.select(table.to_batches(max_chunksize=batch)))
+    return list(selector.select(Held(table, selector.columns, batch=batch)))
 
 
 ROWS = [
@@ -59,7 +60,7 @@ def test_turns_do_not_run_into_one_another() -> None:
     ],
 )
 def test_text_is_folded_but_never_to_nothing(text: str, folded: str) -> None:
-    assert normalise(text) == folded
+    assert fold(text) == folded
 
 
 def test_rows_that_differ_in_a_call_alone_are_not_the_same_whatever_its_id() -> None:
@@ -70,5 +71,5 @@ def test_rows_that_differ_in_a_call_alone_are_not_the_same_whatever_its_id() -> 
         return replace(calling(), id=row_id, messages=[calling().messages[0], turn])
 
     table = to_table([row("a", 3), row("b", 4), row("c", 3)]).select(["id", "messages"])
-    found = list(Exact().select(table.to_batches()))
+    found = list(Exact().select(Held(table, Exact.columns)))
     assert [selection.duplicate_of for selection in found] == [None, None, "a"]
