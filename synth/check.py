@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from synth.errors import DataError, RecipeError
-from synth.llm import server, weights
+from synth import weights
+from synth.llm import server
 from synth.prompts import Prompts
 from synth.readers import notes
 from synth.recipe import Recipe

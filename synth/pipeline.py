@@ -24,7 +24,7 @@ from synth.engine import Progress
 from synth.errors import DataError, RecipeError, TrainError
 from synth.llm.asker import Asker, Meter
 from synth.llm.journal import Journal
-from synth.llm.weights import find_model, identify
+from synth.weights import find_model, identify
 from synth.models import Models, Say, servers_of
 from synth.novelty import Novelty
 from synth.recipe import Recipe, load_recipe

@@ -15,7 +15,7 @@ STEPS = {"strategies", "filters", "selectors", "student", "evaluators"}
 BASE = {"types", "errors"}
 READ = BASE | {"steps", "recipe", "prompts", "store", "seeds", "chunks", "constraints", "guard"}
 READ |= {"readers", "documents", "taxonomy", "sandbox", "schemas", "answers", "texts"}
-READ |= {"judging"}
+READ |= {"judging", "weights"}
 TOP = {
     "account",
     "catalogue",
@@ -42,6 +42,7 @@ MAY: dict[str, set[str]] = {
     "jail": set(),
     "answers": set(),
     "judging": BASE,
+    "weights": BASE,
     "sandbox": BASE,
     "schemas": BASE,
     "errors": set(),
@@ -59,7 +60,7 @@ MAY: dict[str, set[str]] = {
 }
 """The rooms of synth that each room may import; `flows` stands for that package."""
 HEAVY = {"torch", "transformers", "trl", "peft"}
-HEAVY_ROOMS = ("synth/student/", "synth/evaluators/", "synth/llm/weights.py", "synth/filters/")
+HEAVY_ROOMS = ("synth/student/", "synth/evaluators/", "synth/weights.py", "synth/filters/")
 HEAVY_ROOMS += ("synth/selectors/",)
 CODE = sorted([*(ROOT / "synth").rglob("*.py"), *(ROOT / "flows").rglob("*.py")])
 ALL = sorted([*CODE, *(ROOT / "tests").rglob("*.py")])

@@ -18,7 +18,8 @@ import aiohttp
 import pytest
 
 from synth.errors import TeacherError
-from synth.llm import server, weights
+from synth import weights
+from synth.llm import server
 from synth.llm.server import Served
 
 STAND_IN = """
