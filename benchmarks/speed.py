@@ -13,8 +13,8 @@ from typing import Any
 
 from harness import QUESTION, Bench, CannotMeasure, Line, Mock, Project, Usage, measure, must
 
-from synth.errors import SynthError
 from synth import weights
+from synth.errors import SynthError
 from synth.llm import server
 
 SLACK = 32

@@ -6,8 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from synth.errors import DataError, RecipeError
 from synth import weights
+from synth.errors import DataError, RecipeError
 from synth.llm import server
 from synth.prompts import Prompts
 from synth.readers import notes

@@ -8,8 +8,8 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
 
-from synth.errors import TeacherError
 from synth import weights
+from synth.errors import TeacherError
 from synth.llm import probe, served, server
 from synth.llm.asker import Asker, Backend, Connect
 from synth.llm.client import Client

@@ -310,7 +310,11 @@ USE: dict[str, dict[str, str]] = {
         "honesty": "synth.filters.honesty:Honesty",
     },
     "select": {
+        "agreement": "synth.selectors.agreement:Agreement",
         "exact": "synth.selectors.exact:Exact",
+        "ifd": "synth.selectors.ifd:IFD",
+        "perplexity": "synth.selectors.perplexity:Perplexity",
+        "reward": "synth.selectors.reward:Reward",
         "best_of": "synth.selectors.best_of:BestOf",
     },
     "evaluate": {

@@ -1,4 +1,4 @@
-"""Forward passes of local models over many texts: what fits is batched by length, so that little is padding."""
+"""Forward passes of local models over many texts, batched by length so that little is padding."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from synth.weights import find_model
 
 if TYPE_CHECKING:
     import torch
+    from transformers import PreTrainedTokenizerBase
 
 TOKENS = {"cpu": 2048, "cuda": 16384}
 """Tokens of one forward pass, padding included; a longer row goes alone."""
@@ -27,7 +28,7 @@ class Loaded:
 
 
 def load(name: str, kind: str, max_length: int) -> Loaded:
-    """A model by its folder, Hub name or "smollm2-135m-instruct": on the GPU as it is stored, else in float32.
+    """A model by its folder, Hub name or "smollm2-135m-instruct": on a GPU as it is stored, else in float32.
 
     `kind` is transformers' class: "AutoModelForCausalLM" or "AutoModelForSequenceClassification".
 
@@ -67,7 +68,7 @@ def prompt_and_answer(loaded: Loaded, turns: Sequence[Message]) -> tuple[list[in
     return _ids(tokenizer, text), _ids(tokenizer, answer)
 
 
-def _ids(tokenizer: Any, text: str) -> list[int]:
+def _ids(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
     ids: list[int] = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
     return ids
 

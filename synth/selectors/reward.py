@@ -60,7 +60,9 @@ class Reward(Selector):
             mend = f"has {model.config.num_labels} labels, and a reward is one; name a reward model"
             raise RecipeError(self.model, "model", mend)
         if not tokenizer.chat_template:
-            raise RecipeError(self.model, "model", "has no chat template; put a chat_template.jinja beside it")
+            raise RecipeError(
+                self.model, "model", "has no chat template; put a chat_template.jinja beside it"
+            )
         if model.config.pad_token_id is None:
             model.config.pad_token_id = tokenizer.pad_token_id or 0
 

@@ -105,9 +105,10 @@ def test_the_judge_sees_the_material_first_then_one_criterion_and_what_to_do(tmp
     ask, teacher = scripted(tmp_path, lambda prompt: "5")
     rubric = Rubric(criteria=("It rhymes.", "It is short."), read="choice")
     asyncio.run(rubric.judge(record("Roses are red", question="A poem?"), ask, Prompts(tmp_path)))
-    texts = ["\n".join(turn["content"] for turn in turns_of(asked)) for asked in teacher.asked]
+    texts = [turns_of(asked)[-1]["content"] for asked in teacher.asked]
     places = [[text.find(part) for part in ("> A poem?", "> Roses are red", "grade alone")] for text in texts]
     assert len(texts) == 2 and all(sorted(place) == place and min(place) > 0 for place in places)
+    assert turns_of(teacher.asked[0])[:-1] == turns_of(teacher.asked[1])[:-1]
     assert ["It rhymes." in text for text in texts] == [True, False]
     before = [text.partition("It rhymes.")[0].partition("It is short.")[0] for text in texts]
     assert before[0] == before[1]

@@ -17,8 +17,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from synth.errors import TeacherError
 from synth import weights
+from synth.errors import TeacherError
 from synth.llm import server
 from synth.llm.server import Served
 
