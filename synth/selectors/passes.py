@@ -52,14 +52,20 @@ def load(name: str, kind: str, max_length: int) -> Loaded:
     return Loaded(model, tokenizer, device, min(max_length, positions))
 
 
+def answered(turns: Sequence[Message]) -> bool:
+    """Whether a conversation ends with an answer that says something."""
+    return bool(turns) and turns[-1]["role"] == "assistant" and said(turns[-1]).strip() != ""
+
+
 def prompt_and_answer(loaded: Loaded, turns: Sequence[Message]) -> tuple[list[int], list[int]] | None:
     """The tokens of all that comes before the last answer, as the chat template writes it, and of the answer.
 
     Without a chat template the turns are joined by line ends, as in Superfiltering. None where there is no
     answer.
     """
-    if not turns or turns[-1]["role"] != "assistant" or not (answer := said(turns[-1]).strip()):
+    if not answered(turns):
         return None
+    answer = said(turns[-1]).strip()
     tokenizer, before = loaded.tokenizer, [dict(turn) for turn in turns[:-1]]
     if tokenizer.chat_template:
         text = tokenizer.apply_chat_template(before, tokenize=False, add_generation_prompt=True)

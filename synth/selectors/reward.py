@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pydantic import Field
 
 from synth.errors import RecipeError
-from synth.selectors.passes import EMPTY, batches, load, padded
+from synth.selectors.passes import EMPTY, answered, batches, load, padded
 from synth.selectors.scores import Score, ScoreRows, scored, verdicts
 from synth.steps import Rows, Selection, Selector
 from synth.types import Message
@@ -70,7 +70,7 @@ class Reward(Selector):
             found = [Score(reason=EMPTY)] * len(conversations)
             texts: dict[int, list[int]] = {}
             for place, turns in enumerate(conversations):
-                if not turns or turns[-1]["role"] != "assistant":
+                if not answered(turns):
                     continue
                 text = tokenizer.apply_chat_template([dict(turn) for turn in turns], tokenize=False)
                 ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
