@@ -60,8 +60,13 @@ MAY: dict[str, set[str]] = {
 }
 """The rooms of synth that each room may import; `flows` stands for that package."""
 HEAVY = {"torch", "transformers", "trl", "peft"}
-HEAVY_ROOMS = ("synth/student/", "synth/evaluators/", "synth/weights.py", "synth/filters/")
-HEAVY_ROOMS += ("synth/selectors/",)
+HEAVY_ROOMS = (
+    "synth/student/",
+    "synth/evaluators/",
+    "synth/weights.py",
+    "synth/filters/",
+    "synth/selectors/",
+)
 CODE = sorted([*(ROOT / "synth").rglob("*.py"), *(ROOT / "flows").rglob("*.py")])
 ALL = sorted([*CODE, *(ROOT / "tests").rglob("*.py")])
 

@@ -1,11 +1,13 @@
 """`perplexity`, `ifd` and `reward` against one row at a time computed plainly."""
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rows import record, selected
+from tiny import saved
 
 from synth.errors import RecipeError
 from synth.selectors.ifd import IFD
@@ -25,6 +27,35 @@ LONG = record("it is late " * 30, question="is it late ?")
 NONE = record("", question="is it late ?")
 
 
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """A tiny model gains nothing by threads."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def writer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With a chat template."""
+    return saved(tmp_path_factory.mktemp("writer"), "LlamaForCausalLM")
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Without one."""
+    return saved(tmp_path_factory.mktemp("base"), "LlamaForCausalLM", template=False)
+
+
+@pytest.fixture(scope="session")
+def rewarder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A reward model."""
+    return saved(tmp_path_factory.mktemp("rewarder"), "LlamaForSequenceClassification")
+
+
 def loaded(folder: Path, kind: str) -> tuple[Any, Any]:
     import transformers
 
@@ -41,7 +72,9 @@ def loss(folder: Path, prompt: str, answer: str, skip: int = 0) -> float:
     with torch.no_grad():
         logits = model(torch.tensor([[*before, *after]])).logits[0].float().log_softmax(-1)
     first = len(before) + skip
-    picked = [-logits[at - 1, [*before, *after][at]].item() for at in range(first, len(before) + len(after))]
+    picked: list[float] = [
+        -logits[at - 1, [*before, *after][at]].item() for at in range(first, len(before) + len(after))
+    ]
     return sum(picked) / len(picked)
 
 

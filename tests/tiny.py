@@ -1,9 +1,6 @@
-"""Tiny random models with a tokenizer made here: one that writes, one that rewards."""
+"""Tiny random models with a tokenizer of a few words, made here: they write, or they reward."""
 
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 WORDS = [
     *("what", "is", "the", "colour", "of", "sky", "a", "cat", "has", "four", "legs", "name", "fruit"),
@@ -15,18 +12,8 @@ TEMPLATE = (
 )
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """A tiny model gains nothing by threads."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def _saved(folder: Path, kind: str, *, template: bool = True) -> Path:
+def saved(folder: Path, kind: str, *, template: bool = True) -> Path:
+    """A Llama of two layers over words, of transformers' class `kind`, with 64 positions."""
     import torch
     import transformers
     from tokenizers import Tokenizer, models, pre_tokenizers
@@ -59,21 +46,3 @@ def _saved(folder: Path, kind: str, *, template: bool = True) -> Path:
     getattr(transformers, kind)(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
-
-
-@pytest.fixture(scope="session")
-def writer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Llama of two layers over words, with a chat template and 64 positions."""
-    return _saved(tmp_path_factory.mktemp("writer"), "LlamaForCausalLM")
-
-
-@pytest.fixture(scope="session")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same without a chat template."""
-    return _saved(tmp_path_factory.mktemp("base"), "LlamaForCausalLM", template=False)
-
-
-@pytest.fixture(scope="session")
-def rewarder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A reward model of that size."""
-    return _saved(tmp_path_factory.mktemp("rewarder"), "LlamaForSequenceClassification")
