@@ -65,8 +65,8 @@ def test_odds_give_the_mean_of_all_grades_and_the_mean_of_the_criteria(tmp_path:
 def test_a_criterion_may_have_a_minimum_and_the_reason_names_it(tmp_path: Path) -> None:
     rubric = Rubric(criteria=(CLEAR, RIGHT), threshold=3, minimum=2.5)
     found = weighed(tmp_path, {CLEAR: {"5": 0.9}, RIGHT: {"2": 0.9}}, rubric)
-    assert (found.score, found.reason) == (pytest.approx(3.5), "below 2.5 in: It is right.")
-    assert not found.keep
+    assert found.score == pytest.approx(3.5)
+    assert (found.keep, found.reason) == (False, "below 2.5 in: It is right.")
 
 
 def test_one_criterion_without_a_grade_leaves_the_answer_without(tmp_path: Path) -> None:

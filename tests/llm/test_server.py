@@ -359,8 +359,9 @@ def test_a_real_vllm_whose_engine_is_killed_comes_back_on_its_port(tmp_path: Pat
     name, said = weights.EMBEDDED, list[str]()
 
     async def live() -> None:
-        model = weights.find_model(name, quiet)
-        serving = server.serve(model, name, tmp_path, said.append, max_model_len=256)
+        serving = server.serve(
+            weights.find_model(name, quiet), name, tmp_path, said.append, max_model_len=256
+        )
         async with serving as (served,):
             url = served.base_url
             assert await say_hello(served)
