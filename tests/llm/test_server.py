@@ -359,10 +359,8 @@ def test_a_real_vllm_whose_engine_is_killed_comes_back_on_its_port(tmp_path: Pat
     name, said = weights.EMBEDDED, list[str]()
 
     async def live() -> None:
-        serving = server.serve(
-            weights.find_model(name, quiet), name, tmp_path, said.append, max_model_len=256
-        )
-        async with serving as (served,):
+        model = weights.find_model(name, quiet)
+        async with server.serve(model, name, tmp_path, said.append, max_model_len=256) as (served,):
             url = served.base_url
             assert await say_hello(served)
             (engine,) = [pid for pid in children(served.process.pid) if "EngineCore" in title(pid)]
