@@ -13,8 +13,9 @@ from typing import Any
 
 from harness import QUESTION, Bench, CannotMeasure, Line, Mock, Project, Usage, measure, must
 
+from synth import weights
 from synth.errors import SynthError
-from synth.llm import server, weights
+from synth.llm import server
 
 SLACK = 32
 """Requests that the bare loop keeps beyond the server's slots, so that its queue is never empty."""

@@ -1,6 +1,7 @@
 """What an answer says in the end: its number, its label, its code. Shared by filters and evaluators."""
 
 import re
+from collections.abc import Sequence
 from fractions import Fraction
 
 MARKED = re.compile(
@@ -26,6 +27,8 @@ SCALES = {"": 1, "k": 10**3, "thousand": 10**3, "million": 10**6, "billion": 10*
 FENCE = re.compile(
     r"^[ \t]*(`{3,}+|~{3,}+)[ \t]*+([\w+.-]*)[^\n]*\n(.*?)(?:^[ \t]*\1[ \t]*$|\Z)", re.M | re.S
 )
+EDGE = r"(?:\s*$|[.):]+(?:\s|$)|\s*[,;\u2013\u2014]\s|\s+-+\s|\s+(?:because|since)\b|[^\S\n]*\n)"
+"""What may stand after a label that opens an answer."""
 
 
 def said(answer: str) -> str | None:
@@ -92,6 +95,21 @@ def normalised(text: str) -> str:
     return " ".join(words)
 
 
+def choice(answer: str, labels: Sequence[str]) -> str | None:
+    """The label that an answer chooses, as the filter `choice` says; None where it chooses none."""
+    mark = said(answer)
+    if mark is not None:
+        return _opening(mark, labels)
+    last = answer.strip().rpartition("\n")[2]
+    alone = next((label for label in labels if folded_label(last) == folded_label(label)), None)
+    return alone or _opening(answer, labels)
+
+
+def folded_label(label: str) -> str:
+    """A label without case and the marks around it; one of marks alone as it is."""
+    return re.sub(r"\s+", " ", label).strip(" .,;:!?\"'*_`()[]{}\n").casefold() or label.strip()
+
+
 def fences(text: str) -> list[tuple[str, str]]:
     """The fenced blocks of a text as language (lower case, maybe "") and content; one that was cut counts."""
     return [(language.lower(), content) for _, language, content in FENCE.findall(text)]
@@ -132,3 +150,15 @@ def _value(match: re.Match[str]) -> Fraction:
     value = Fraction(match["plain"].replace(",", ""))
     power = max(-30, min(30, int(match["power"] or 0)))
     return negative * value * Fraction(10) ** power * SCALES[(match["scale"] or "").strip().lower()]
+
+
+def _opening(text: str, labels: Sequence[str]) -> str | None:
+    """The label that a text opens with, the longest; None where a second one follows."""
+    text = text.replace("*", "").replace("`", "").lstrip(" \t\n([{\"'_")
+    for label in sorted(labels, key=len, reverse=True):
+        if found := re.match(rf"{re.escape(folded_label(label))}[\"'}}\]]*{EDGE}", text, re.IGNORECASE):
+            letters = ["(?-i:[A-Z])"] if len(label) == 1 else []
+            others = "|".join([*map(re.escape, map(folded_label, labels)), *letters])
+            second = rf"\W*(?:(?:or|and)\s+)?\W*(?:{others})(?:{EDGE}|\s+(?:or|and)\b)"
+            return None if re.match(second, text[found.end() :], re.IGNORECASE) else label
+    return None

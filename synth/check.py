@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from synth import formats
+from synth import formats, weights
 from synth.errors import DataError, RecipeError, Unusable
-from synth.llm import server, weights
+from synth.llm import server
 from synth.prompts import Prompts
 from synth.readers import notes
 from synth.recipe import Recipe

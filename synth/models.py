@@ -8,8 +8,9 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
 
+from synth import weights
 from synth.errors import TeacherError
-from synth.llm import probe, served, server, weights
+from synth.llm import probe, served, server
 from synth.llm.asker import Asker, Backend, Connect
 from synth.llm.client import Client
 from synth.llm.contract import Contract

@@ -24,13 +24,13 @@ from synth.engine import Progress
 from synth.errors import DataError, RecipeError, TrainError
 from synth.llm.asker import Asker, Meter
 from synth.llm.journal import Journal
-from synth.llm.weights import find_model, identify
 from synth.models import Models, Say, servers_of
 from synth.novelty import Novelty
 from synth.recipe import Recipe, load_recipe
 from synth.store import Counts, Dataset, sha256, write_whole
 from synth.types import Prompt, Sampling
 from synth.units import Steps
+from synth.weights import find_model, identify
 
 if TYPE_CHECKING:
     from synth.student.train import TrainStep

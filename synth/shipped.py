@@ -30,6 +30,7 @@ USE: dict[str, dict[str, str]] = {
         "regex": "synth.filters.regex:Regex",
         "choice": "synth.filters.choice:Choice",
         "code_tests": "synth.filters.code_tests:CodeTests",
+        "pairwise": "synth.filters.pairwise:Pairwise",
         "rubric": "synth.filters.rubric:Rubric",
         "honesty": "synth.filters.honesty:Honesty",
         "pii": "synth.filters.pii:PII",
@@ -43,7 +44,11 @@ USE: dict[str, dict[str, str]] = {
         "echo": "synth.filters.echo:Echo",
     },
     "select": {
+        "agreement": "synth.selectors.agreement:Agreement",
         "exact": "synth.selectors.exact:Exact",
+        "ifd": "synth.selectors.ifd:IFD",
+        "perplexity": "synth.selectors.perplexity:Perplexity",
+        "reward": "synth.selectors.reward:Reward",
         "best_of": "synth.selectors.best_of:BestOf",
     },
     "evaluate": {

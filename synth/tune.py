@@ -24,9 +24,9 @@ import rich.table
 import tomlkit
 from tomlkit import items
 
-from synth import engine
+from synth import engine, weights
 from synth.errors import BusyError, RecipeError, RequestFailed, TeacherError
-from synth.llm import probe, served, server, weights
+from synth.llm import probe, served, server
 from synth.llm.asker import Asker, Backend, Connect
 from synth.llm.client import Client
 from synth.llm.endpoint import Address

@@ -6,6 +6,7 @@ It runs in a thread of its own, counts what it was asked, and fails, hangs, goes
 import asyncio
 import hashlib
 import json
+import re
 import threading
 import time
 from collections import Counter
@@ -24,6 +25,8 @@ PROBE = text_of(contract.PROBES[0].prompt)
 RAW_PROBE: Final = "The sky is"
 Fault = str | None
 """`429`, `500` or any other status, `reset`, `truncated`, `malformed`; None answers well."""
+MARK = re.compile(r"\b[0-9a-f]{12}(?= (?:BEGINS|ENDS)])")
+"""In the frame of what is judged: it differs where a text does in anything."""
 FORMS = {"[0-9]{3}-[XZ]{2}": "123-XZ", "[a-c]+": "abc"}
 """What is said under a regex."""
 
@@ -36,7 +39,7 @@ def number_of(text: str) -> int:
 
 def answer_of(prompt: str) -> str:
     """A judge's score from 1 to 5, a short answer for one prompt in seven, else a sentence."""
-    number = number_of(prompt)
+    number = number_of(MARK.sub("", prompt))
     if prompt.startswith("Judge"):
         return f"It reads well. Score: {number % 5 + 1}"
     return "Too short" if number % 7 == 0 else f"The number of this is {number} and no other."

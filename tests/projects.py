@@ -33,6 +33,7 @@ min_words = 3
 use = "rubric"
 prompt = "judge"
 threshold = 2
+read = "text"
 
 [[select]]
 use = "exact"

@@ -15,6 +15,7 @@ STEPS = {"strategies", "filters", "selectors", "student", "evaluators"}
 BASE = {"types", "errors", "shipped"}
 READ = BASE | {"steps", "recipe", "prompts", "store", "seeds", "chunks", "constraints", "guard"}
 READ |= {"readers", "documents", "taxonomy", "sandbox", "schemas", "answers", "texts", "edits", "formats"}
+READ |= {"judging", "weights"}
 TOP = {
     "account",
     "catalogue",
@@ -54,6 +55,8 @@ MAY: dict[str, set[str]] = {
     "chunks": set(),
     "jail": set(),
     "answers": set(),
+    "judging": BASE,
+    "weights": BASE,
     "sandbox": BASE,
     "schemas": BASE,
     "errors": set(),
@@ -72,7 +75,13 @@ MAY: dict[str, set[str]] = {
 }
 """The rooms of synth that each room may import; `flows` stands for that package."""
 HEAVY = {"torch", "transformers", "trl", "peft"}
-HEAVY_ROOMS = ("synth/student/", "synth/evaluators/", "synth/llm/weights.py", "synth/filters/")
+HEAVY_ROOMS = (
+    "synth/student/",
+    "synth/evaluators/",
+    "synth/weights.py",
+    "synth/filters/",
+    "synth/selectors/",
+)
 CODE = sorted([*(ROOT / "synth").rglob("*.py"), *(ROOT / "flows").rglob("*.py")])
 ALL = sorted([*CODE, *(ROOT / "tests").rglob("*.py")])
 

@@ -18,7 +18,7 @@ def test_a_recipe_is_read_with_its_steps_built_and_its_paths_resolved(tmp_path: 
     assert recipe.name == "small"
     assert recipe.generate == (Template(prompt="ask"),)
     assert recipe.filters == (Truncated(), Length(min_words=3))
-    assert recipe.judges == (Rubric(prompt="judge", threshold=2),)
+    assert recipe.judges == (Rubric(prompt="judge", threshold=2, read="text"),)
     assert recipe.select == (Exact(),)
     assert recipe.teacher == Role(model="local", endpoint=URL, max_tokens=64)
     assert recipe.seeds.path == str(tmp_path / "seeds.jsonl")

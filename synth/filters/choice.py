@@ -1,17 +1,11 @@
 """`choice`: is the answer one of the labels, or the right one?"""
 
-import re
-from collections.abc import Sequence
-
 from pydantic import model_validator
 
-from synth.answers import said
+from synth.answers import choice, folded_label
 from synth.errors import DataError
 from synth.steps import Filter
 from synth.types import Record, Verdict
-
-EDGE = r"(?:\s*$|[.):]+(?:\s|$)|\s*[,;\u2013\u2014]\s|\s+-+\s|\s+(?:because|since)\b|[^\S\n]*\n)"
-"""What may stand after a label that opens an answer."""
 
 
 class Choice(Filter):
@@ -31,7 +25,7 @@ class Choice(Filter):
     def _some(self) -> "Choice":
         if not self.labels and self.field is None:
             raise ValueError("needs labels or field; give one or both")
-        names = {_fold(label) for label in self.labels}
+        names = {folded_label(label) for label in self.labels}
         if "" in names or len(names) != len(self.labels):
             raise ValueError("labels must be different, up to case and marks, and none empty")
         return self
@@ -46,41 +40,14 @@ class Choice(Filter):
         chosen = choice(record.answer, self.labels or ([right] if right else []))
         if chosen is None:
             return Verdict(self.name, False, None, "chooses no label" if self.labels else "is another label")
-        keep = right is None or _fold(chosen) == _fold(right)
+        keep = right is None or folded_label(chosen) == folded_label(right)
         return Verdict(self.name, keep, None, "" if keep else "chooses another label")
 
     def _right(self, record: Record) -> str:
         value = record.fields.get(self.field or "")
         right = str(value) if isinstance(value, str | int | float) else ""
-        if not right.strip() or (self.labels and _fold(right) not in map(_fold, self.labels)):
+        if not right.strip() or (self.labels and folded_label(right) not in map(folded_label, self.labels)):
             known = f"one of: {', '.join(self.labels)}" if self.labels else "a label"
             mend = f'choice needs {known} in the field "{self.field}", but it is {value!r}; mend it'
             raise DataError(f"seed {record.seed_id}", mend)
         return right
-
-
-def choice(answer: str, labels: Sequence[str]) -> str | None:
-    """The label that an answer chooses, as `Choice` says; None where it chooses none."""
-    mark = said(answer)
-    if mark is not None:
-        return _opening(mark, labels)
-    last = answer.strip().rpartition("\n")[2]
-    alone = next((label for label in labels if _fold(last) == _fold(label)), None)
-    return alone or _opening(answer, labels)
-
-
-def _opening(text: str, labels: Sequence[str]) -> str | None:
-    """The label that a text opens with, the longest; None where a second one follows."""
-    text = text.replace("*", "").replace("`", "").lstrip(" \t\n([{\"'_")
-    for label in sorted(labels, key=len, reverse=True):
-        if found := re.match(rf"{re.escape(_fold(label))}[\"'}}\]]*{EDGE}", text, re.IGNORECASE):
-            letters = ["(?-i:[A-Z])"] if len(label) == 1 else []
-            others = "|".join([*map(re.escape, map(_fold, labels)), *letters])
-            second = rf"\W*(?:(?:or|and)\s+)?\W*(?:{others})(?:{EDGE}|\s+(?:or|and)\b)"
-            return None if re.match(second, text[found.end() :], re.IGNORECASE) else label
-    return None
-
-
-def _fold(label: str) -> str:
-    """A label without case and the marks around it; one of marks alone as it is."""
-    return re.sub(r"\s+", " ", label).strip(" .,;:!?\"'*_`()[]{}\n").casefold() or label.strip()

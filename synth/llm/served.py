@@ -17,7 +17,7 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
-from synth.llm import weights
+from synth import weights
 from synth.llm.server import Served, answers
 
 HEALTH_SECONDS = 2.0

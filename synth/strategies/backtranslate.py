@@ -5,7 +5,6 @@ the pair from 1 to 5 (self-curation); pairs of 4.5 and more are kept. The answer
 """
 
 import asyncio
-import math
 import re
 from dataclasses import replace
 from typing import ClassVar, Self
@@ -13,6 +12,7 @@ from typing import ClassVar, Self
 from pydantic import Field, model_validator
 
 from synth.errors import Unusable
+from synth.judging import TOP, odds
 from synth.prompts import Prompts
 from synth.steps import Row, Strategy, answered, must_be_new
 from synth.strategies.candidates import GRADES, HIGHEST, LOWEST
@@ -103,7 +103,7 @@ class Backtranslate(Strategy):
 
     async def _grade(self, turns: list[Message], number: int, ask: Ask) -> Reply:
         if self.guided:
-            return await ask(turns, temperature=0.0, choice=GRADES, top_logprobs=20)
+            return await ask(turns, temperature=0.0, choice=GRADES, top_logprobs=TOP)
         return await ask(turns, sample=number)
 
 
@@ -113,13 +113,10 @@ def expected(grade: Reply) -> float:
     Raises:
         Unusable: no grade was likely.
     """
-    odds = dict.fromkeys(GRADES, 0.0)
-    for token, logprob in (grade.logprobs[0] if grade.logprobs else {}).items():
-        if token.strip() in odds:
-            odds[token.strip()] += math.exp(logprob)
-    if not (total := sum(odds.values())):
+    shares = odds(grade, GRADES)
+    if not shares:
         raise Unusable("no score in any grade")
-    return sum(int(mark) * share for mark, share in odds.items()) / total
+    return sum(int(mark) * share for mark, share in shares.items())
 
 
 def mean_score(grades: list[Reply]) -> float:

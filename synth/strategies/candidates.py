@@ -16,6 +16,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from synth.errors import Repeated, Unusable
+from synth.judging import framed
 from synth.prompts import Prompts
 from synth.steps import Filter, Strategy, Verifiers, answered, first_rejection
 from synth.types import JSON, Ask, Capability, Message, Record, Reply, Seed, Verdict
@@ -77,7 +78,8 @@ class Candidates(Strategy, ABC):
     )
     """What the judge scores, each with a request of its own, from 1 to 5; their mean counts."""
     score_prompt: str = "preference/score"
-    """Gets `question`, `answer`, `criterion` and `guided`; its reply must hold `Score: N`, or be N."""
+    """Gets `question` and `answer` in their frames, `criterion` and `guided`; its reply must hold `Score: N`,
+    or be N."""
     guided: bool = False
     """Let a score be one of the digits alone, by guided decoding; a reason comes before it otherwise."""
 
@@ -126,7 +128,8 @@ class Candidates(Strategy, ABC):
         return list(await asyncio.gather(*(self._scored(answer, ask, prompts) for answer in answers)))
 
     async def _scored(self, answer: Answer, ask: Ask, prompts: Prompts) -> Answer:
-        told = {"question": answer.row.question, "answer": answer.row.answer, "guided": self.guided}
+        shown = framed(question=answer.row.question, answer=answer.row.answer)
+        told = {**shown, "guided": self.guided}
 
         async def mark(criterion: str) -> Reply:
             turns = prompts.render(self.score_prompt, {**told, "criterion": criterion})

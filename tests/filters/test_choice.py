@@ -3,8 +3,9 @@ from dataclasses import replace
 import pytest
 from rows import record
 
+from synth.answers import choice
 from synth.errors import DataError
-from synth.filters.choice import Choice, choice
+from synth.filters.choice import Choice
 from synth.steps import build
 from synth.types import JSON, Verdict
 

@@ -17,8 +17,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from synth import weights
 from synth.errors import TeacherError
-from synth.llm import server, weights
+from synth.llm import server
 from synth.llm.server import Served
 
 STAND_IN = """
@@ -359,8 +360,7 @@ def test_a_real_vllm_whose_engine_is_killed_comes_back_on_its_port(tmp_path: Pat
 
     async def live() -> None:
         model = weights.find_model(name, quiet)
-        serving = server.serve(model, name, tmp_path, said.append, max_model_len=256)
-        async with serving as (served,):
+        async with server.serve(model, name, tmp_path, said.append, max_model_len=256) as (served,):
             url = served.base_url
             assert await say_hello(served)
             (engine,) = [pid for pid in children(served.process.pid) if "EngineCore" in title(pid)]

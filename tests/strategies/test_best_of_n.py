@@ -36,7 +36,7 @@ def teacher(answers: Sequence[str | Reply], scores: Sequence[str] = ()) -> Scrip
     said, marks = list(answers), list(scores)
 
     def script(prompt: Prompt, sampling: Sampling) -> str | Reply:
-        return (marks if "<<<ANSWER" in text_of(prompt) else said).pop(0)
+        return (marks if "[ANSWER " in text_of(prompt) else said).pop(0)
 
     return ScriptedTeacher(script)
 

@@ -1,4 +1,5 @@
 import asyncio
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -62,7 +63,7 @@ def judged(**scores: str) -> Callable[[str, int, str], str]:
     def script(name: str, number: int, prompt: str) -> str:
         if name != "judge":
             return list(scores)[number % len(scores)]
-        shown = prompt.partition("<<<ANSWER\n")[2].partition("\nANSWER>>>")[0]
+        [shown] = re.findall(r"\[ANSWER \w+ BEGINS\]\n> (.*)\n\[ANSWER", prompt)
         return scores[shown]
 
     return script

@@ -1,0 +1,81 @@
+"""`perplexity`: how surprising an answer is to a local model, given its question."""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from synth.selectors.passes import EMPTY, load, mean_losses, prompt_and_answer
+from synth.selectors.scores import Score, ScoreRows, scored, verdicts
+from synth.steps import Rows, Selection, Selector
+from synth.types import Message
+from synth.weights import EMBEDDED, identify
+
+
+class Perplexity(Selector):
+    """Rejects answers that surprise a model more than `max`, or less than `min`, or more than most others do.
+
+    Score: exp of the mean loss in nats over the tokens of the last answer, given all turns before it as the
+    model's chat template writes them. A row of more than `max_length` tokens is rejected: a part would have
+    another score. Losses are kept in the run's folder, so other bounds take no model. Without bounds it only
+    scores.
+    """
+
+    model: str = EMBEDDED
+    """A folder, a Hub name, or the one that ships: best the student's base."""
+    max: float | None = Field(default=None, gt=1)
+    min: float | None = Field(default=None, ge=1)
+    top: float | None = Field(default=None, gt=0, le=1)
+    """The share of rows to keep, of those within the bounds: the least surprising."""
+    max_length: int = Field(default=2048, gt=1)
+    """Tokens of question and answer together; no more than the model has positions."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.max is not None and self.min is not None and self.min >= self.max:
+            raise ValueError("min must be below max; correct them")
+        return self
+
+    def versions(self) -> dict[str, str]:
+        """The model's."""
+        return {self.model: identify(self.model)}
+
+    def select(self, rows: Rows) -> Iterator[Selection]:
+        """Some 400 bytes are held of each row."""
+        decides = [identify(self.model), self.max_length]
+        found = [self._held(score) for score in scored(rows, self.name, decides, self._model)]
+        return verdicts(self.name, found, top=self.top, lowest_first=True)
+
+    def _held(self, score: Score) -> tuple[float | None, str]:
+        if score.values is None:
+            return None, score.reason
+        perplexity = math.exp(score.values["loss"])
+        if self.max is not None and perplexity > self.max:
+            return perplexity, f"perplexity above {self.max:g}"
+        if self.min is not None and perplexity < self.min:
+            return perplexity, f"perplexity below {self.min:g}"
+        return perplexity, ""
+
+    def _model(self) -> ScoreRows:
+        loaded = load(self.model, "AutoModelForCausalLM", self.max_length)
+
+        def score(conversations: Sequence[Sequence[Message]]) -> list[Score]:
+            found = [Score(reason=EMPTY)] * len(conversations)
+            texts: dict[int, tuple[list[int], int]] = {}
+            for place, turns in enumerate(conversations):
+                if (parts := prompt_and_answer(loaded, turns)) is None:
+                    continue
+                prompt, answer = parts
+                if len(prompt) + len(answer) > loaded.positions:
+                    found[place] = Score(reason=f"more than {loaded.positions} tokens")
+                elif not prompt:
+                    found[place] = Score(reason="has no question")
+                else:
+                    texts[place] = ([*prompt, *answer], len(prompt))
+            losses = mean_losses(loaded, [t for t, _ in texts.values()], [n for _, n in texts.values()])
+            for (place, (text, first)), loss in zip(texts.items(), losses, strict=True):
+                found[place] = Score(len(text) - first, {"loss": loss})
+            return found
+
+        return score

@@ -1,0 +1,100 @@
+"""Scores that a local model gives rows: computed once, kept in the run's folder, and held against bounds."""
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+import pyarrow as pa
+
+from synth.steps import Rows, Selection
+from synth.store import message, read_parquet, write_parquet
+from synth.types import Message, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What a model says of one row: `values` by name, or the reason why it can't be scored.
+
+    `tokens` counts what the values are over.
+    """
+
+    tokens: int = 0
+    values: Mapping[str, float] | None = None
+    reason: str = ""
+
+
+ScoreRows = Callable[[Sequence[Sequence[Message]]], list[Score]]
+"""Conversations to scores, in order."""
+
+
+def scored(rows: Rows, name: str, decides: Sequence[object], model: Callable[[], ScoreRows]) -> list[Score]:
+    """The score of every row, in order; those that are in `rows.folder` by then cost no model pass.
+
+    The files there are `<name>-<hash of decides>-<number>.parquet`: id, tokens, reason, and the values.
+    `model` is loaded when the first row needs it. Some 300 bytes a row are held.
+    """
+    digest = hashlib.sha256(orjson.dumps([name, *decides])).hexdigest()[:16]
+    files = sorted(rows.folder.glob(f"{name}-{digest}-*.parquet"))
+    known = {row_id: score for file in files for row_id, score in _read(file)}
+    found: list[Score] = []
+    score: ScoreRows | None = None
+    for batch in rows:
+        ids = batch["id"].to_pylist()
+        new = [place for place, row_id in enumerate(ids) if row_id not in known]
+        if new:
+            score = score or model()
+            turns = batch["messages"].take(pa.array(new)).to_pylist()
+            scores = score([[message(turn) for turn in row] for row in turns])
+            fresh = dict(zip((ids[place] for place in new), scores, strict=True))
+            _write(rows.folder / f"{name}-{digest}-{len(files):05d}.parquet", fresh)
+            files.append(rows.folder)
+            known |= fresh
+        found += [known[row_id] for row_id in ids]
+    return found
+
+
+def _read(file: Path) -> Iterator[tuple[str, Score]]:
+    for row in read_parquet(file).to_pylist():
+        row_id, tokens, reason = row.pop("id"), row.pop("tokens"), row.pop("reason")
+        yield row_id, Score(tokens, None if reason else row, reason)
+
+
+def _write(file: Path, scores: Mapping[str, Score]) -> None:
+    names = sorted({name for score in scores.values() for name in score.values or ()})
+    columns: dict[str, pa.Array] = {
+        "id": pa.array(scores, pa.string()),
+        "tokens": pa.array([score.tokens for score in scores.values()], pa.int32()),
+        "reason": pa.array([score.reason for score in scores.values()], pa.string()),
+    }
+    for name in names:
+        values = [(score.values or {}).get(name) for score in scores.values()]
+        columns[name] = pa.array(values, pa.float64())
+    write_parquet(file, pa.table(columns))
+
+
+def verdicts(
+    by: str,
+    scores: Sequence[tuple[float | None, str]],
+    *,
+    top: float | None = None,
+    lowest_first: bool = False,
+) -> Iterator[Selection]:
+    """A selection a row of scores with the reason against each ("" where there is none).
+
+    `top` keeps that share of the rows that have a score and no reason against them, rounded up; of equal
+    scores the earlier one.
+    """
+    left = [place for place, (score, why) in enumerate(scores) if score is not None and not why]
+    if top is not None:
+        sign = 1 if lowest_first else -1
+        left.sort(key=lambda place: (sign * (scores[place][0] or 0.0), place))
+        best = set(left[: math.ceil(top * len(left) - 1e-9)])
+        for place, (score, why) in enumerate(scores):
+            out = why or ("" if place in best else f"not among the best {100 * top:g}%")
+            yield Selection(Verdict(by, not out, score, out))
+        return
+    for score, why in scores:
+        yield Selection(Verdict(by, not why, score, why))
