@@ -14,6 +14,7 @@ ROOT = Path(__file__).parent.parent
 STEPS = {"strategies", "filters", "selectors", "student", "evaluators"}
 BASE = {"types", "errors"}
 READ = BASE | {"steps", "recipe", "prompts", "store", "seeds", "chunks", "constraints", "guard"}
+READ |= {"embeddings", "vectors"}
 READ |= {"readers", "documents", "taxonomy", "sandbox", "schemas", "answers", "texts"}
 READ |= {"ranks", "folding", "sketch", "bands", "jaccard"}
 TOP = {
@@ -46,7 +47,7 @@ MAY: dict[str, set[str]] = {
     "errors": set(),
     "steps": BASE,
     **dict.fromkeys(("recipe", "prompts", "store", "seeds", "constraints"), READ),
-    **dict.fromkeys(("readers", "documents", "taxonomy", "texts"), READ),
+    **dict.fromkeys(("readers", "documents", "taxonomy", "texts", "embeddings", "vectors"), READ),
     **dict.fromkeys(("ranks", "folding", "sketch", "bands", "jaccard"), READ),
     **{room: READ | {room} for room in STEPS | {"llm"}},
     "novelty": READ,
@@ -60,6 +61,7 @@ MAY: dict[str, set[str]] = {
 """The rooms of synth that each room may import; `flows` stands for that package."""
 HEAVY = {"torch", "transformers", "trl", "peft"}
 HEAVY_ROOMS = ("synth/student/", "synth/evaluators/", "synth/llm/weights.py", "synth/filters/")
+HEAVY_ROOMS += ("synth/embeddings.py",)
 CODE = sorted([*(ROOT / "synth").rglob("*.py"), *(ROOT / "flows").rglob("*.py")])
 ALL = sorted([*CODE, *(ROOT / "tests").rglob("*.py")])
 
