@@ -14,15 +14,15 @@ ROOT = Path(__file__).parent.parent
 STEPS = {"strategies", "filters", "selectors", "student", "evaluators"}
 BASE = {"types", "errors"}
 READ = BASE | {"steps", "recipe", "prompts", "store", "seeds", "chunks", "constraints", "guard"}
-READ |= {"embeddings", "vectors"}
-READ |= {"readers", "documents", "taxonomy", "sandbox", "schemas", "answers", "texts"}
-READ |= {"ranks", "folding", "sketch", "bands", "jaccard"}
+READ |= {"readers", "documents", "taxonomy", "sandbox", "schemas", "answers", "texts", "edits", "formats"}
+READ |= {"ranks", "folding", "sketch", "bands", "jaccard", "embeddings", "vectors"}
 TOP = {
     "account",
     "catalogue",
     "check",
     "curation",
     "takeover",
+    "annotated",
     "models",
     "previews",
     "screen",
@@ -33,7 +33,19 @@ TOP = {
     "report",
     "pipeline",
 }
-OUTER = {"account", "guard", "pipeline", "previews", "recipe", "report", "screen", "store", "tune", "upkeep"}
+OUTER = {
+    "account",
+    "guard",
+    "pipeline",
+    "previews",
+    "recipe",
+    "report",
+    "screen",
+    "store",
+    "tune",
+    "upkeep",
+    "edits",
+}
 OUTER |= {"errors", "engine", "models", "scoring", "catalogue"}
 """What the two faces of synth show; engine, models and scoring for their result types."""
 MAY: dict[str, set[str]] = {
@@ -47,14 +59,15 @@ MAY: dict[str, set[str]] = {
     "errors": set(),
     "steps": BASE,
     **dict.fromkeys(("recipe", "prompts", "store", "seeds", "constraints"), READ),
-    **dict.fromkeys(("readers", "documents", "taxonomy", "texts", "embeddings", "vectors"), READ),
-    **dict.fromkeys(("ranks", "folding", "sketch", "bands", "jaccard"), READ),
+    **dict.fromkeys(("readers", "documents", "taxonomy", "texts", "edits", "formats"), READ),
+    **dict.fromkeys(("ranks", "folding", "sketch", "bands", "jaccard", "embeddings", "vectors"), READ),
     **{room: READ | {room} for room in STEPS | {"llm"}},
     "novelty": READ,
     "units": READ | {"llm", "novelty"},
     "engine": READ | {"llm", "units"},
     "targets": READ | {"llm", "units", "engine"},
-    **dict.fromkeys(TOP, READ | STEPS | TOP | {"llm", "engine", "novelty", "targets", "units"}),
+    "unasked": READ | {"llm", "units", "engine"},
+    **dict.fromkeys(TOP, READ | STEPS | TOP | {"llm", "engine", "novelty", "targets", "units", "unasked"}),
     **dict.fromkeys(("cli", "flows"), OUTER | {"flows"}),
     "__init__": READ | TOP | {"llm"},
 }
