@@ -117,7 +117,7 @@ def _keep(path: Path, rows: Rows, model: Embedder, on: On) -> None:
                 if not wide:
                     wide = vectors.shape[1]
                     shape = {"descr": "<f2", "fortran_order": False, "shape": (len(rows), wide)}
-                    np.lib.format.write_array_header_1_0(file, shape)
+                    np.lib.format.write_array_header_1_0(file, shape)  # type: ignore[no-untyped-call]
                 file.write(vectors.tobytes())
             if not wide:
                 np.save(file, np.zeros((0, 1), "<f2"))

@@ -1,4 +1,4 @@
-"""Neighbours among many unit vectors: the greedy choice that semantic deduplication and DEITA share, and k-means.
+"""Neighbours among many unit vectors: the greedy choice of semantic deduplication and DEITA, and k-means.
 
 `greedy` is exact up to EXACT rows. Beyond, rows are compared within the two k-means cells whose centres are
 nearest to them, as SemDeDup does (arXiv 2303.09540). It never holds pairs, however alike the rows are.
@@ -29,22 +29,26 @@ class Chosen:
     cosine: Vectors
 
 
-def greedy(vectors: Vectors, order: Places, threshold: float, most: int | None = None) -> Chosen:
+def greedy(
+    vectors: Vectors, order: Places, threshold: float, most: int | None = None, groups: "Places | None" = None
+) -> Chosen:
     """Take rows in `order`, each whose cosine to all rows taken before it is below `threshold`.
 
-    It ends when `most` are taken; the rows that it has not come to are neither taken nor near another.
+    It ends when `most` are taken; the rows that it has not come to are neither taken nor near another. Rows
+    of different `groups` are never compared.
     """
     limit = len(order) if most is None else most
+    groups = np.zeros(len(order), np.int64) if groups is None else groups
     if len(vectors) <= EXACT:
-        return _exact(vectors, order, threshold, limit)
+        return _exact(vectors, order, groups, threshold, limit)
     cells = near_cells(vectors, centres(vectors, max(1, round(2 * len(vectors) ** 0.5))))
     sizes = np.bincount(cells.ravel())
     starts = np.concatenate([[0], np.cumsum(sizes)])
-    taken, nearest, cosine = _in_cells(vectors, order, cells, starts, np.float32(threshold), limit)
+    taken, nearest, cosine = _in_cells(vectors, order, groups, cells, starts, np.float32(threshold), limit)
     return Chosen(taken, nearest, cosine)
 
 
-def _exact(vectors: Vectors, order: Places, threshold: float, limit: int) -> Chosen:
+def _exact(vectors: Vectors, order: Places, groups: Places, threshold: float, limit: int) -> Chosen:
     """Each block of rows against all that are taken, then its rows against one another."""
     rows = len(vectors)
     chosen = Chosen(np.zeros(rows, np.bool_), np.full(rows, -1, np.int64), np.zeros(rows, np.float32))
@@ -53,14 +57,17 @@ def _exact(vectors: Vectors, order: Places, threshold: float, limit: int) -> Cho
     for start in range(0, rows, BLOCK):
         block = order[start : start + BLOCK]
         own, before = vectors[block], len(places)
-        far = np.round(own @ held[:before].T, DIGITS) if before else np.full((len(block), 1), -1, np.float32)
+        far = np.full((len(block), 1), -1, np.float32)
+        if before:
+            far = _compared(own @ held[:before].T, groups[block], groups[places])
         best = far.argmax(axis=1)
-        among = np.round(own @ own.T, DIGITS)
+        among = _compared(own @ own.T, groups[block], groups[block])
         new: list[int] = []
         for at, row in enumerate(block.tolist()):
             if len(places) == limit:
                 return chosen
-            near, cosine = (places[best[at]] if before else -1), far[at, best[at]]
+            cosine = far[at, best[at]]
+            near = places[best[at]] if cosine > -1 else -1
             if new and (top := among[at, new].max()) > cosine:
                 near, cosine = int(block[new[int(among[at, new].argmax())]]), top
             if cosine < threshold:
@@ -72,12 +79,24 @@ def _exact(vectors: Vectors, order: Places, threshold: float, limit: int) -> Cho
     return chosen
 
 
-@numba.njit(cache=True)
+def _compared(cosines: Vectors, one: Places, other: Places) -> Vectors:
+    """Cosines, rounded; -1 for rows of different groups."""
+    rounded: Vectors = np.where(one[:, None] == other[None, :], np.round(cosines, DIGITS), np.float32(-1))
+    return rounded
+
+
+@numba.njit(cache=True)  # type: ignore[untyped-decorator]
 def _in_cells(
-    vectors: Vectors, order: Places, cells: Places, starts: Places, threshold: np.float32, limit: int
+    vectors: Vectors,
+    order: Places,
+    groups: Places,
+    cells: Places,
+    starts: Places,
+    threshold: np.float32,
+    limit: int,
 ) -> "tuple[NDArray[np.bool_], Places, Vectors]":
     """`greedy` among the rows that share a cell; those taken so far stand together, cell by cell."""
-    rows, wide = vectors.shape
+    rows = len(vectors)
     taken = np.zeros(rows, np.bool_)
     nearest = np.full(rows, -1, np.int64)
     cosine = np.zeros(rows, np.float32)
@@ -91,6 +110,8 @@ def _in_cells(
         for cell in cells[row]:
             for place in range(starts[cell], filled[cell]):
                 other = members[place]
+                if groups[row] != groups[other]:
+                    continue
                 dot = _dot(vectors[row], vectors[other])
                 if dot > best:
                     best, near = dot, other
@@ -105,7 +126,7 @@ def _in_cells(
     return taken, nearest, cosine
 
 
-@numba.njit(cache=True, fastmath=True, inline="always")
+@numba.njit(cache=True, fastmath=True, inline="always")  # type: ignore[untyped-decorator]
 def _dot(one: Vectors, other: Vectors) -> np.float32:
     total = np.float32(0)
     for place in range(len(one)):
