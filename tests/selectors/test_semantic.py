@@ -5,7 +5,7 @@ import pytest
 from rows import record, selected
 
 from synth import vectors as module
-from synth.selectors.semantic import Semantic
+from synth.selectors.semantic import Semantic, numbers_of
 from synth.types import Record, Verdict
 
 QUESTIONS = [
@@ -78,3 +78,34 @@ def test_no_rows_give_no_selections(tmp_path: Path) -> None:
 
 def test_the_model_is_part_of_the_runs_name() -> None:
     assert list(Semantic().versions()) == ["embeddings.words"]
+
+
+SEASONS = [
+    record("Yes.", question=f"Which episodes of season {number} of the series did she direct?")
+    for number in ("three", "four", "3", "III")
+]
+
+
+@pytest.mark.parametrize("exact", [0, 20_000])
+def test_rows_that_differ_in_a_number_are_different_however_alike_they_are(
+    tmp_path: Path, exact: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "EXACT", exact)
+    found = selected(Semantic(threshold=0.8), SEASONS, tmp_path)
+    assert [said.duplicate_of for said in found] == [None, None, "0000", None]
+    found = selected(Semantic(threshold=0.8, numbers=False), SEASONS, tmp_path)
+    assert [said.duplicate_of for said in found] == [None, "0000", "0000", "0000"]
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        ("She buys two eggs at $1,200.50, then 2 more.", ("1200.50", "2")),
+        ("the first of which", ("1",)),
+        ("one of them is tense, weighed and attentive", ()),
+        ("Ten and twelve; 007", ("007", "10", "12")),
+        ("", ()),
+    ],
+)
+def test_numbers_are_read_in_digits_and_in_words(text: str, numbers: tuple[str, ...]) -> None:
+    assert numbers_of(text) == numbers
