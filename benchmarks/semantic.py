@@ -2,8 +2,8 @@
 
     python benchmarks/semantic.py PROMPTS.parquet TEST.jsonl REPHRASED.jsonl
 
-PROMPTS has a column `prompt`; line i of REPHRASED (key `text`) says what line i of TEST (key `question`) says in
-other words. Prints Markdown tables.
+PROMPTS has a column `prompt`; line i of REPHRASED (key `text`) says in other words what line i of TEST (key
+`question`) says. Prints Markdown tables.
 """
 
 import argparse
@@ -48,9 +48,8 @@ def speed(prompts: Path, say: Callable[[str], object]) -> None:
     order = np.arange(len(held))
     vectors.EXACT = 0
     greedy(held[:100], order[:100], 0.9)
-    say(
-        "| threshold | search | rows per CPU s | removed | recall | precision |\n|---|---|---:|---:|---:|---:|\n"
-    )
+    say("| threshold | search | rows per CPU s | removed | recall | precision |\n")
+    say("|---|---|---:|---:|---:|---:|\n")
     for threshold in THRESHOLDS:
         found: dict[str, tuple[Chosen, float]] = {}
         for name, exact in (("all pairs", len(held)), ("two cells", 0)):
@@ -61,9 +60,8 @@ def speed(prompts: Path, say: Callable[[str], object]) -> None:
             gone = ~chosen.taken
             true = _true(held, chosen, threshold)
             recall = (gone & wanted).sum() / wanted.sum()
-            say(
-                f"| {threshold} | {name} | {len(held) / seconds:,.0f} | {gone.sum():,} | {recall:.4f} | {true:.4f} |\n"
-            )
+            speed_of = len(held) / seconds
+            say(f"| {threshold} | {name} | {speed_of:,.0f} | {gone.sum():,} | {recall:.4f} | {true:.4f} |\n")
 
 
 def _true(held: Vectors, chosen: Chosen, threshold: float) -> float:

@@ -20,8 +20,8 @@ from synth.types import Verdict
 
 YES_NO = re.compile(r"(yes|no|true|false)(?:\s*$|\s*[,.;:!\u2013\u2014-](?!\w))", re.I)
 LETTER = re.compile(r"\(?([A-H])[).:](?:\s|$)|\(?([A-Ha-h])[).]?$")
-WORDS, CHARACTERS = 5, 60
-"""Of an answer that is all result, at most: then its text is what it says."""
+MARKED_WORDS, WORDS, CHARACTERS = 5, 3, 60
+"""Of a result that is marked as one, or of an answer that is nothing else, at most: then its text counts."""
 
 
 class Consistent(Selector):
@@ -117,7 +117,8 @@ def final(answer: str) -> str | None:
         return f"option {(found[1] or found[2]).upper()}"
     if (value := number(text.rpartition("=")[2])) is not None:
         return f"number {shown(value)}"
-    if len(text.split()) > WORDS or len(text) > CHARACTERS:
+    most = WORDS if mark is None else MARKED_WORDS
+    if len(text.split()) > most or len(text) > CHARACTERS or text.endswith(("?", "\uff1f")):
         return None
     values = numbers(text.rpartition("=")[2])
     return f"number {shown(values[0])}" if len(values) == 1 else normalised(text) or None

@@ -104,6 +104,8 @@ def test_other_results_are_others(one: str, other: str) -> None:
         "There were 3 of them in 1999, and later there were more.",
         "\u8fd9\u662f\u4e00\u4e2a\u5f88\u957f\u7684\u56de\u7b54" * 20,
         "Yes and no: it depends on the weather of the day.",
+        "What comes last?",
+        "It stands there now.",
     ],
 )
 def test_an_open_answer_comes_to_no_result(answer: str) -> None:
