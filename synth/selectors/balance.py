@@ -88,7 +88,8 @@ class Balance(Selector):
             fits = middle <= share * int(np.minimum(sizes, middle).sum()) + 1e-9
             low, high = (middle, high) if fits else (low, middle - 1)
         if low == 0:
-            mend = f"{len(sizes)} groups by {self.field} can't each be at most {share:g} of all; raise it"
+            groups = "1 group" if len(sizes) == 1 else f"{len(sizes)} groups"
+            mend = f"{groups} by {self.field} can't be at most {share:g} of all; raise it"
             raise RecipeError("", "select.share", mend)
         return low
 

@@ -55,7 +55,7 @@ def test_the_share_holds_for_what_is_kept_and_one_row_more_would_break_it() -> N
 
 
 def test_a_share_that_so_few_groups_cannot_have_is_refused() -> None:
-    with pytest.raises(RecipeError, match=r"select.share: 2 groups by strategy can't each be at most 0.4"):
+    with pytest.raises(RecipeError, match=r"select.share: 2 groups by strategy can't be at most 0.4"):
         kept(Balance(field="strategy", share=0.4), rows({"a": 9, "b": 2}))
 
 
