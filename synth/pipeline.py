@@ -294,7 +294,7 @@ def curate(run: Run) -> Counts:
             files = list(curation.write(run.dataset, decided))
             files += export.write_train(run.dataset, run.recipe)
             if run.recipe.of_rows:
-                files += annotated.write(run.dataset, run.recipe.seeds.path, revised=bool(run.recipe.filters))
+                files += annotated.write(run.dataset, run.recipe.seeds.path, revised=run.recipe.revises)
             counts = run.dataset.counts().to_json()
             entry = {"inputs": inputs, "counts": counts, "spent": spent(run.dataset, "curated")}
             entry["asked"] = {by: meter.to_json() for by, meter in meters.items()}

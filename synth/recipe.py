@@ -210,6 +210,11 @@ class Recipe(Table):
         return all(strategy.numbers_lines for strategy in self.generate)
 
     @property
+    def revises(self) -> bool:
+        """Whether a filter may change what rows say."""
+        return any(type(step).revised is not steps.Filter.revised for step in self.filters)
+
+    @property
     def filters(self) -> tuple[steps.Filter, ...]:
         """The free checks, in recipe order."""
         return tuple(step for step in self.filter if isinstance(step, steps.Filter))

@@ -154,10 +154,14 @@ def _identified(unit: Unit, number: int, record: Record) -> Record:
 
 
 async def filtered(record: Record, steps: Steps) -> Record:
-    """The record with the verdicts of the filters, up to the first rejection."""
-    verdicts = tuple(await checked(record, steps.filters))
-    kept = not verdicts or verdicts[-1].keep
-    return replace(record, verdicts=verdicts, status="kept" if kept else "rejected")
+    """The record with the verdicts of the filters, up to the first rejection, and what they changed of it."""
+    verdicts: list[Verdict] = []
+    for check in steps.filters:
+        verdicts += await checked(record, [check])
+        if not verdicts[-1].keep:
+            return replace(record, verdicts=tuple(verdicts), status="rejected")
+        record = check.revised(record)
+    return replace(record, verdicts=tuple(verdicts), status="kept")
 
 
 async def judged(record: Record, steps: Steps) -> Record:

@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 from synth import catalogue
 from synth.cli import app
 from synth.errors import RecipeError
-from synth.steps import USE, find
+from synth.shipped import USE
+from synth.steps import find
 
 OWN = '''
 """Poems, in any [mood]; after Poe 1845, arXiv 1845.00001."""
