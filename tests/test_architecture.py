@@ -74,7 +74,12 @@ MAY: dict[str, set[str]] = {
 }
 """The rooms of synth that each room may import; `flows` stands for that package."""
 HEAVY = {"torch", "transformers", "trl", "peft"}
-HEAVY_ROOMS = ("synth/student/", "synth/evaluators/", "synth/llm/weights.py", "synth/filters/")
+HEAVY_ROOMS: tuple[str, ...] = (
+    "synth/student/",
+    "synth/evaluators/",
+    "synth/llm/weights.py",
+    "synth/filters/",
+)
 HEAVY_ROOMS += ("synth/embeddings.py",)
 CODE = sorted([*(ROOT / "synth").rglob("*.py"), *(ROOT / "flows").rglob("*.py")])
 ALL = sorted([*CODE, *(ROOT / "tests").rglob("*.py")])
