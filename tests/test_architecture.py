@@ -20,6 +20,10 @@ TOP = {
     "catalogue",
     "check",
     "curation",
+    "diversity",
+    "leading",
+    "page",
+    "quality",
     "takeover",
     "models",
     "previews",
@@ -32,7 +36,7 @@ TOP = {
     "pipeline",
 }
 OUTER = {"account", "guard", "pipeline", "previews", "recipe", "report", "screen", "store", "tune", "upkeep"}
-OUTER |= {"errors", "engine", "models", "scoring", "catalogue"}
+OUTER |= {"errors", "engine", "models", "scoring", "catalogue", "page", "quality"}
 """What the two faces of synth show; engine, models and scoring for their result types."""
 MAY: dict[str, set[str]] = {
     "types": set(),
