@@ -219,4 +219,4 @@ def embedded(questions: Sequence[str]) -> diversity.Vectors:
     if some:
         vectors[some] = np.nan_to_num(model.embed([questions[number] for number in some]))
     sizes = np.linalg.norm(vectors, axis=1, keepdims=True).astype(np.float32)
-    return vectors / np.where(sizes > 0, sizes, 1)
+    return np.asarray(vectors / np.where(sizes > 0, sizes, 1), np.float32)
