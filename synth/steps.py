@@ -75,6 +75,9 @@ class Step(BaseModel):
 class Strategy(Step, ABC):
     """Turns one seed into records, with as many requests as it likes."""
 
+    numbers_lines: ClassVar[bool] = False
+    """Whether its seeds are all lines of the file, equal ones too, each as `row` (from 1) and `line`."""
+
     samples: int = Field(default=1, gt=0)
     """How many times each seed is taken, with another draw of the model's each time."""
     teacher: str = "teacher"
@@ -293,6 +296,7 @@ USE: dict[str, dict[str, str]] = {
         "best_of_n": "synth.strategies.best_of_n:BestOfN",
         "preference": "synth.strategies.preference:Preference",
         "code": "synth.strategies.code:Code",
+        "existing": "synth.strategies.existing:Existing",
     },
     "filter": {
         "truncated": "synth.filters.text:Truncated",

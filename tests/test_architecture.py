@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 STEPS = {"strategies", "filters", "selectors", "student", "evaluators"}
 BASE = {"types", "errors"}
 READ = BASE | {"steps", "recipe", "prompts", "store", "seeds", "chunks", "constraints", "guard"}
-READ |= {"readers", "documents", "taxonomy", "sandbox", "schemas", "answers", "texts"}
+READ |= {"readers", "documents", "taxonomy", "sandbox", "schemas", "answers", "texts", "edits", "formats"}
 TOP = {
     "account",
     "catalogue",
@@ -25,6 +25,7 @@ TOP = {
     "page",
     "quality",
     "takeover",
+    "annotated",
     "models",
     "previews",
     "screen",
@@ -35,7 +36,19 @@ TOP = {
     "report",
     "pipeline",
 }
-OUTER = {"account", "guard", "pipeline", "previews", "recipe", "report", "screen", "store", "tune", "upkeep"}
+OUTER = {
+    "account",
+    "guard",
+    "pipeline",
+    "previews",
+    "recipe",
+    "report",
+    "screen",
+    "store",
+    "tune",
+    "upkeep",
+    "edits",
+}
 OUTER |= {"errors", "engine", "models", "scoring", "catalogue", "page", "quality"}
 """What the two faces of synth show; engine, models and scoring for their result types."""
 MAY: dict[str, set[str]] = {
@@ -49,7 +62,7 @@ MAY: dict[str, set[str]] = {
     "errors": set(),
     "steps": BASE,
     **dict.fromkeys(("recipe", "prompts", "store", "seeds", "constraints"), READ),
-    **dict.fromkeys(("readers", "documents", "taxonomy", "texts"), READ),
+    **dict.fromkeys(("readers", "documents", "taxonomy", "texts", "edits", "formats"), READ),
     **{room: READ | {room} for room in STEPS | {"llm"}},
     "novelty": READ,
     "units": READ | {"llm", "novelty"},
