@@ -119,12 +119,12 @@ def _commonest(counts: Counts) -> list[tuple[Key, int]]:
 
 
 def _boxes(found: quality.Quality, side: str) -> tuple[float, list[tuple[str, list[float] | None]]]:
-    """The longest of the 95th percentiles in words, and for each stage the percentiles."""
+    """The longest of the 95th percentiles in words (0: there is no text), and each stage's percentiles."""
     boxes: list[tuple[str, list[float] | None]] = []
     for stage in found["stages"]:
         lengths = stage[f"{side}_lengths"]
         boxes.append((stage["stage"], [lengths[f"p{p}"] for p in PERCENTILES] if lengths["p50"] else None))
-    return max([1.0, *(box[-1] for _, box in boxes if box)]), boxes
+    return max([0.0, *(box[-1] for _, box in boxes if box)]), boxes
 
 
 def examples(dataset: Dataset, stage: str, counts: Counts) -> list[Reason]:

@@ -1,5 +1,6 @@
 """`report.html`: what it counts, what it shows, and that whatever a model wrote stays text."""
 
+import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -110,6 +111,22 @@ def test_the_page_asks_nothing_of_the_network_and_runs_nothing(tmp_path: Path, l
 def test_a_run_that_made_nothing_has_a_page(tmp_path: Path, loaded: Recipe) -> None:
     text = read(tmp_path, loaded, [ROWS[5]]).text
     assert "1 planned = 0 kept + 1 rejected + 0 failed" in text and "made 0 after filters 0" in text
+
+
+def test_scores_stand_there_with_their_intervals_and_gains(tmp_path: Path, loaded: Recipe) -> None:
+    dataset = dataset_of(tmp_path / "run", ROWS)
+    systems = {
+        "base": {"mean": 0.1, "low": 0.05, "high": 0.2},
+        "student": {"mean": 0.6, "low": 0.5, "high": 0.7},
+    }
+    gain = {"difference": 0.5, "low": 0.4, "high": 0.6, "wins": 55, "losses": 5, "p": 1e-9}
+    total = {"evaluator": "exact_match", "group": "", "questions": 100, "systems": systems}
+    scores = {"evaluations": [{**total, "student_minus_base": gain}]}
+    (dataset.folder / "scores.json").write_text(json.dumps(scores))
+    dataset.record("evaluate", {"inputs": "x"}, [])
+    text = Read(page.render(dataset, loaded)).text
+    assert "exact_match, 100 held-out questions base 10.0% [5.0, 20.0] student 60.0% [50.0, 70.0]" in text
+    assert "student - base: +50.0 points [+40.0, +60.0], 55 better, 5 worse, exact McNemar p = 1e-09" in text
 
 
 def test_the_same_run_gives_the_same_bytes(tmp_path: Path, loaded: Recipe) -> None:
