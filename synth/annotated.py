@@ -15,9 +15,7 @@ import pyarrow.parquet as pq
 
 from synth import formats
 from synth.readers import row_reader
-from synth.seeds import Seeds
 from synth.store import Dataset, read_parquet, to_record, write_parquet, write_whole
-from synth.types import Record
 
 COLUMN = "synth"
 """The column of the verdicts."""
@@ -31,24 +29,28 @@ VERDICT = pa.struct(
     ]
 )
 """What it holds; `scores` is JSON, each step's score by its name."""
+DECIDED = ["status", "rejected_by", "reason", "duplicate_of", "verdicts"]
+"""What it is made of."""
 
 
-def write(dataset: Dataset, seeds: Seeds, source: str) -> list[Path]:
+def write(dataset: Dataset, source: str, *, revised: bool) -> list[Path]:
     """Write both folders, a shard in memory at a time; returns the files.
 
     A dataset in Parquet is written as Parquet with its own schema, any other as JSONL. `duplicate_of` is the
-    number of a row.
+    number of a row. `revised` tells whether a filter may have changed what rows say.
     """
     schema = _schema(source)
     kind = "jsonl" if source.endswith((".jsonl", ".json", ".csv")) else "parquet"
     files: list[Path] = []
-    lines = zip(seeds, row_reader(source)(), strict=True)
+    lines = row_reader(source)()
     for number, shard in enumerate(dataset.shards("curated")):
-        records = {record.seed_id: record for record in map(to_record, read_parquet(shard).to_pylist())}
-        rows = [(line, records[seed.id]) for seed, line in islice(lines, len(records))]
-        rendered = [(_rendered(line, record), record) for line, record in rows]
-        kept = [line for line, record in rendered if record.status == "kept"]
-        annotated = [{**line, COLUMN: _decided(record)} for line, record in rendered]
+        rows = read_parquet(shard, None if revised else DECIDED).to_pylist()  # in the order of the dataset
+        both = [
+            (_rendered(line, row) if revised else line, row)
+            for line, row in zip(islice(lines, len(rows)), rows, strict=True)
+        ]
+        kept = [line for line, row in both if row["status"] == "kept"]
+        annotated = [{**line, COLUMN: _decided(row)} for line, row in both]
         for folder, out in (("annotated", annotated), ("kept", kept)):
             path = dataset.folder / folder / f"part-{number:05d}.{kind}"
             if kind == "jsonl":
@@ -59,18 +61,17 @@ def write(dataset: Dataset, seeds: Seeds, source: str) -> list[Path]:
     return files
 
 
-def _rendered(line: dict[str, Any], record: Record) -> dict[str, Any]:
-    return formats.render(line, record) if record.messages else dict(line)
+def _rendered(line: dict[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
+    return formats.render(line, to_record(row)) if row["messages"] else line
 
 
-def _decided(record: Record) -> dict[str, Any]:
-    decided = record.rejection
-    scores = {v.by: v.score for v in record.verdicts if v.score is not None}
+def _decided(row: Mapping[str, Any]) -> dict[str, Any]:
+    scores = {v["by"]: v["score"] for v in row["verdicts"] if v["score"] is not None}
     return {
-        "status": record.status,
-        "rejected_by": decided.by if decided else None,
-        "reason": decided.reason if decided else None,
-        "duplicate_of": int(record.duplicate_of) if record.duplicate_of else None,
+        "status": row["status"],
+        "rejected_by": row["rejected_by"],
+        "reason": row["reason"],
+        "duplicate_of": int(row["duplicate_of"]) if row["duplicate_of"] else None,
         "scores": orjson.dumps(scores).decode(),
     }
 

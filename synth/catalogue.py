@@ -45,6 +45,8 @@ def strategies() -> RenderableType:
     table.add_column("paper", ratio=2)
     for name in USE["generate"]:
         cls = find("generate", name)
+        if issubclass(cls, Strategy) and cls.numbers_lines:
+            continue  # it makes no rows
         table.add_row(name, Text(_purpose(cls)), Text("\n".join(_papers(cls))))
     return table
 

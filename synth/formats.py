@@ -77,7 +77,7 @@ def parse(line: Line) -> Parsed:
     if about is not None and isinstance(line[about], str):
         question = [{"role": "user", "content": f"{line[asked]}\n\n{line[about]}"}]
     turns = [*_system(line), *question, *_turns_or_text(line[answered], "assistant")]
-    return _parsed(line, turns, [asked, *filter(None, [about]), answered, "system"])
+    return _parsed(line, turns, [asked, *ASKED[asked], answered, "system"])
 
 
 def render(line: Line, record: Record) -> dict[str, Any]:
@@ -108,8 +108,9 @@ def render(line: Line, record: Record) -> dict[str, Any]:
     answered = next(column for column in old.columns if column in ANSWERED)
     _put(whole, answered, turns[-1:])
     _put(whole, name, turns[:-1])
-    if len(old.columns) > 2 and old.columns[1] != answered:
-        whole[old.columns[1]] = ""  # what it held stands in the question now
+    for about in ASKED[name]:
+        if whole.get(about):
+            whole[about] = ""  # what it held stands in the question now
     return whole
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from synth import annotated, curation, engine, export, scoring, takeover, targets
+from synth import annotated, curation, engine, export, scoring, takeover, targets, unasked
 from synth.account import account, spent
 from synth.check import Checked, check
 from synth.engine import Progress
@@ -165,6 +165,8 @@ async def _generate(run: Run, on_progress: Callable[[Progress, Models], None]) -
 async def _planned(run: Run, steps: Steps, progress: Progress) -> list[Path]:
     recipe = run.recipe
     shards = engine.plan(recipe.generate, run.checked.seeds, recipe.run.shard_rows)
+    if unasked.is_unasked(recipe) and len(run.checked.seeds) > recipe.run.shard_rows:
+        return await asyncio.to_thread(unasked.generate, shards, steps, run.folder / "raw", progress)
     return await engine.generate(shards, steps, run.folder / "raw", progress, recipe.run.max_failed)
 
 
@@ -292,7 +294,7 @@ def curate(run: Run) -> Counts:
             files = list(curation.write(run.dataset, decided))
             files += export.write_train(run.dataset, run.recipe)
             if run.recipe.of_rows:
-                files += annotated.write(run.dataset, run.checked.seeds, run.recipe.seeds.path)
+                files += annotated.write(run.dataset, run.recipe.seeds.path, revised=bool(run.recipe.filters))
             counts = run.dataset.counts().to_json()
             entry = {"inputs": inputs, "counts": counts, "spent": spent(run.dataset, "curated")}
             entry["asked"] = {by: meter.to_json() for by, meter in meters.items()}

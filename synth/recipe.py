@@ -28,6 +28,8 @@ from synth.types import Sampling
 
 NOBODY = ""
 """The model of a teacher that isn't there, and that nobody asks."""
+DATASET_SHARD = 8192
+"""Rows of a shard where rows are not paid for."""
 STEP_TABLES = ("generate", "filter", "select", "evaluate")
 
 
@@ -303,6 +305,7 @@ def load_recipe(
         seeds["path"] = _resolve(root, seeds["path"])
     if all(strategy.numbers_lines for strategy in data["generate"]):
         data.setdefault("teacher", {"model": NOBODY})
+        data.setdefault("run", {}).setdefault("shard_rows", DATASET_SHARD)
     if reserved := {"file", "root", "text"} & data.keys():
         raise RecipeError(path, reserved.pop(), "unknown key; remove it")
     try:

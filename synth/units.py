@@ -144,10 +144,13 @@ async def _finish(record: Record, steps: Steps, ask: UnitAsk, *, new: bool) -> R
 
 
 def _identified(unit: Unit, number: int, record: Record) -> Record:
-    content = [unit.strategy.name, unit.index, unit.seed.id, unit.sample, number, list(record.messages)]
-    digest = hashlib.sha256(orjson.dumps(content)).hexdigest()
-    named, strategy = record.id or digest[:16], unit.strategy.name
-    return replace(record, id=named, strategy=strategy, seed_id=unit.seed.id, sample=unit.sample)
+    if unit.strategy.numbers_lines:
+        named = f"{unit.seed.fields['row']:010d}"
+    else:
+        content = [unit.strategy.name, unit.index, unit.seed.id, unit.sample, number, list(record.messages)]
+        named = hashlib.sha256(orjson.dumps(content)).hexdigest()[:16]
+    strategy, seed_id = unit.strategy.name, unit.seed.id
+    return replace(record, id=named, strategy=strategy, seed_id=seed_id, sample=unit.sample)
 
 
 async def filtered(record: Record, steps: Steps) -> Record:

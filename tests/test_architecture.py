@@ -68,7 +68,8 @@ MAY: dict[str, set[str]] = {
     "units": READ | {"llm", "novelty"},
     "engine": READ | {"llm", "units"},
     "targets": READ | {"llm", "units", "engine"},
-    **dict.fromkeys(TOP, READ | STEPS | TOP | {"llm", "engine", "novelty", "targets", "units"}),
+    "unasked": READ | {"llm", "units", "engine"},
+    **dict.fromkeys(TOP, READ | STEPS | TOP | {"llm", "engine", "novelty", "targets", "units", "unasked"}),
     **dict.fromkeys(("cli", "flows"), OUTER | {"flows"}),
     "__init__": READ | TOP | {"llm"},
 }

@@ -34,8 +34,8 @@ class Existing(Strategy):
 
     async def generate(self, seed: Seed, ask: Ask, prompts: Prompts) -> list[Row]:
         """One row; rejected where the line is in no format that is known."""
-        row, line = seed.fields["row"], seed.fields["line"]
-        assert isinstance(row, int) and isinstance(line, Mapping)
+        line = seed.fields["line"]
+        assert isinstance(line, Mapping)
         parsed = formats.parse(line)
         fields: dict[str, JSON] = dict(parsed.rest)
         if parsed.rejected:
@@ -49,7 +49,6 @@ class Existing(Strategy):
             Record(
                 messages=parsed.messages,
                 seed_id=seed.id,
-                id=f"{row:010d}",
                 finish_reason=finish if isinstance(finish, str) else "stop",
                 model=model if isinstance(model, str) else "",
                 fields=fields,
