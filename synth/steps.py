@@ -315,6 +315,10 @@ USE: dict[str, dict[str, str]] = {
     "select": {
         "exact": "synth.selectors.exact:Exact",
         "best_of": "synth.selectors.best_of:BestOf",
+        "semantic": "synth.selectors.semantic:Semantic",
+        "diverse": "synth.selectors.diverse:Diverse",
+        "balance": "synth.selectors.balance:Balance",
+        "consistent": "synth.selectors.consistent:Consistent",
     },
     "evaluate": {
         "instruction_check": "synth.evaluators.instruction_check:InstructionCheck",

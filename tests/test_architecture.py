@@ -15,6 +15,7 @@ STEPS = {"strategies", "filters", "selectors", "student", "evaluators"}
 BASE = {"types", "errors"}
 READ = BASE | {"steps", "recipe", "prompts", "store", "seeds", "chunks", "constraints", "guard"}
 READ |= {"readers", "documents", "taxonomy", "sandbox", "schemas", "answers", "texts", "edits", "formats"}
+READ |= {"ranks", "folding", "sketch", "bands", "jaccard", "embeddings", "vectors"}
 TOP = {
     "account",
     "catalogue",
@@ -63,6 +64,7 @@ MAY: dict[str, set[str]] = {
     "steps": BASE,
     **dict.fromkeys(("recipe", "prompts", "store", "seeds", "constraints"), READ),
     **dict.fromkeys(("readers", "documents", "taxonomy", "texts", "edits", "formats"), READ),
+    **dict.fromkeys(("ranks", "folding", "sketch", "bands", "jaccard", "embeddings", "vectors"), READ),
     **{room: READ | {room} for room in STEPS | {"llm"}},
     "novelty": READ,
     "units": READ | {"llm", "novelty"},
@@ -76,6 +78,7 @@ MAY: dict[str, set[str]] = {
 """The rooms of synth that each room may import; `flows` stands for that package."""
 HEAVY = {"torch", "transformers", "trl", "peft"}
 HEAVY_ROOMS = ("synth/student/", "synth/evaluators/", "synth/llm/weights.py", "synth/filters/")
+HEAVY_ROOMS += ("synth/embeddings.py",)
 CODE = sorted([*(ROOT / "synth").rglob("*.py"), *(ROOT / "flows").rglob("*.py")])
 ALL = sorted([*CODE, *(ROOT / "tests").rglob("*.py")])
 
