@@ -16,6 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from synth import diversity
+from synth.embeddings import WORDS, embedder
 from synth.errors import DataError
 from synth.recipe import Recipe
 from synth.store import Dataset, message, read_parquet, sha256, write_whole
@@ -119,7 +120,7 @@ def measure(dataset: Dataset, recipe: Recipe, stage: str) -> Quality:
     spoken = {side: diversity.languages(texts_) for side, texts_ in sides.items()}
     leading = [diversity.leading(text) for text in sample.questions]
     shingled = diversity.shingled(sample.questions)
-    vectors = embedded(sample.questions)
+    vectors = embedder(WORDS).embed(pa.array(sample.questions, pa.string()))
     some = np.asarray(vectors.any(axis=1))
     topics = np.zeros(len(vectors), np.intp)
     if some.any():
@@ -207,20 +208,3 @@ def _sample(dataset: Dataset, recipe: Recipe, stage: str, count: int) -> tuple[_
 
 def _hash(name: str) -> int:
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest())
-
-
-def embedded(questions: Sequence[str]) -> diversity.Vectors:
-    """A unit vector a question, by the word vectors that `wordllama` ships; zeros where it has no words."""
-    from pathlib import Path
-
-    import wordllama
-
-    if not questions:
-        return np.zeros((0, 1), np.float32)
-    model = wordllama.WordLlama.load(cache_dir=Path(wordllama.__file__).parent, disable_download=True)
-    some = [number for number, text in enumerate(questions) if text.strip()]
-    vectors = np.zeros((len(questions), 256), np.float32)
-    if some:
-        vectors[some] = np.nan_to_num(model.embed([questions[number] for number in some]))
-    sizes = np.linalg.norm(vectors, axis=1, keepdims=True).astype(np.float32)
-    return np.asarray(vectors / np.where(sizes > 0, sizes, 1), np.float32)
