@@ -31,6 +31,8 @@ PERCENTILES = (5, 25, 50, 75, 95)
 LANGUAGE_CHARACTERS = 200
 SURE = 0.5
 """The probability under which a language is called unsure."""
+LEARNT = 5_000
+"""Texts, the first, from which topics are learnt."""
 _BLOCK = 200
 
 Vectors: TypeAlias = "NDArray[np.float32]"
@@ -163,9 +165,9 @@ def clusters(vectors: Vectors, most: int) -> NDArray[np.intp]:
     """The topic of each text: its cluster by k-means, at most `most` of them and one for every ten texts."""
     from sklearn.cluster import KMeans
 
-    k = max(1, min(most, len(np.unique(vectors, axis=0)), len(vectors) // 10))
-    found = KMeans(k, n_init=1, max_iter=50, random_state=SEED % 2**31).fit_predict(vectors)
-    return np.asarray(found, np.intp)
+    k = max(1, min(most, len(np.unique(vectors[:LEARNT], axis=0)), len(vectors) // 10))
+    found = KMeans(k, n_init=1, max_iter=25, random_state=SEED).fit(vectors[:LEARNT])
+    return np.asarray(found.predict(vectors), np.intp)
 
 
 def coverage(topics: NDArray[np.intp], of: int, least: int = 3) -> float:

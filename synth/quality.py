@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from synth import diversity
 from synth.embeddings import WORDS, embedder
@@ -105,7 +106,9 @@ def of(dataset: Dataset, recipe: Recipe) -> Quality:
         known: Quality = json.loads(path.read_bytes())
         if (known.get("format"), known.get("rows_hash")) == (FORMAT, held):
             return known
-    found = {"format": FORMAT, "rows_hash": held, "rows_of": stage, **measure(dataset, recipe, stage)}
+    with threadpool_limits(1):  # small matrices: more threads only wait for one another
+        measured = measure(dataset, recipe, stage)
+    found = {"format": FORMAT, "rows_hash": held, "rows_of": stage, **measured}
     write_whole(path, json.dumps(found, indent=1, ensure_ascii=False).encode() + b"\n")
     return found
 
