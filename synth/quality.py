@@ -155,7 +155,7 @@ def measure(dataset: Dataset, recipe: Recipe, stage: str) -> Quality:
     return {"planned": planned, "drawn": drawn, "stages": found, "pairs": _commonest(pairs)}
 
 
-def _drawn(sizes: Sequence[tuple[int, int, int]]) -> dict[str, int]:
+def _drawn(sizes: Sequence[tuple[int, ...]]) -> dict[str, int]:
     """How many rows, words of questions and words of answers are drawn, for stages that have so many."""
     deciding = [size for size in sizes if size[0] >= FEW] or [size for size in sizes if size[0]]
     least = [min(column) for column in zip(*deciding, strict=True)] or [0, 0, 0]
