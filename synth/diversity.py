@@ -220,6 +220,9 @@ def languages(texts: Iterable[str]) -> list[str]:
     found = []
     for text in texts:
         start = " ".join(text[: 4 * LANGUAGE_CHARACTERS].split())[:LANGUAGE_CHARACTERS]
-        best = detector.detect(start)[0] if any(map(str.isalpha, start)) else {"lang": "none", "score": 1.0}
+        if not any(map(str.isalpha, start)):
+            found.append("none")
+            continue
+        best = detector.detect(start)[0]
         found.append(str(best["lang"]) if float(best["score"]) >= SURE else "unsure")
     return found
