@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
-from synth import catalogue, edits, engine, pipeline, previews, report, upkeep
+from synth import catalogue, edits, engine, page, pipeline, previews, quality, report, upkeep
 from synth import tune as tuning
 from synth.errors import SynthError
 from synth.screen import err, out, rows_shown, say, steps_shown
@@ -172,6 +172,21 @@ def show(
             out.print(report.record_panel(record))
             left -= 1
     _close(opened)
+
+
+@app.command("quality")
+def quality_(target: Target, rows: Rows = None) -> None:
+    """How varied a run's rows are after each stage; writes quality.json. To inform, not as a target."""
+    opened = pipeline.open_run(target, rows=rows, say=say)
+    out.print(report.quality_tables(quality.of(opened.dataset, opened.recipe)))
+    out.print(f"run folder: {report.relative(opened.folder)}", soft_wrap=True)
+
+
+@app.command("report")
+def report_(target: Target, rows: Rows = None) -> None:
+    """Write report.html into a run: counts, quality by stage, rejected rows, scores, on one page."""
+    opened = pipeline.open_run(target, rows=rows, say=say)
+    out.print(f"report: {report.relative(page.write(opened.dataset, opened.recipe))}", soft_wrap=True)
 
 
 @app.command()

@@ -10,7 +10,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from synth import account, scoring
+from synth import account, quality, scoring
+from synth.diversity import PERCENTILES
 from synth.llm import journal
 from synth.pipeline import Run
 from synth.previews import Previewed
@@ -80,6 +81,75 @@ def journal_table(folder: Path) -> Table:
         figures = (sums.replies, sums.prompt_tokens, sums.completion_tokens, round(sums.request_seconds))
         table.add_row(model, step, *(f"{figure:,}" for figure in figures))
     return table
+
+
+def quality_tables(found: quality.Quality) -> RenderableType:
+    """Figures by stage, and what the rows that are left ask for, by leading verb and object."""
+    title = f"{found['planned']:,} rows planned; figures to inform, not as a target; 95% lies in []"
+    table = Table(title=title, title_justify="left", title_style="bold")
+    table.add_column("figure")
+    for stage in found["stages"]:
+        table.add_column(stage["stage"], justify="right")
+    for label, cells in quality_lines(found):
+        table.add_row(label, *(cell.replace(" [", "\n[") for cell in cells))
+    pairs = Table(title="leading verb and object, by rule; rows", title_justify="left", title_style="bold")
+    for name in ("verb", "object"):
+        pairs.add_column(name)
+    for stage in found["stages"]:
+        pairs.add_column(stage["stage"], justify="right")
+    for pair in found["pairs"][: quality.TOP_PAIRS]:
+        pairs.add_row(pair["verb"], pair["object"], *(f"{rows:,}" for rows in pair["rows"]))
+    return Group(table, pairs)
+
+
+def quality_lines(found: quality.Quality) -> list[tuple[str, list[str]]]:
+    """The figures as a person reads them: what is measured, in which unit, and a cell for each stage."""
+    drawn, stages = found["drawn"], found["stages"]
+    lines = [("rows", [f"{stage['rows']:,}" for stage in stages])]
+    if any(stage["measured"] < stage["rows"] for stage in stages):
+        lines.append(("rows measured", [f"{stage['measured']:,}" for stage in stages]))
+    lines.append(("near-duplicate questions, of rows", [_percent(s["near_duplicates"]) for s in stages]))
+    what = f"Vendi score, effective number of {drawn['rows']:,} questions"
+    lines.append((what, [_figure(s["vendi"]) for s in stages]))
+    what = f"topics with 3 rows or more, of {drawn['topics']:,}"
+    lines.append((what, [_percent({"value": s["topics"], "low": None, "high": None}) for s in stages]))
+    for side in ("question", "answer"):
+        for n in (1, 2, 3):
+            what = f"distinct-{n}, of {n}-grams in {drawn[f'{side}_words']:,} words of {side}s"
+            lines.append((what, [_percent(s[f"{side}_distinct_{n}"]) for s in stages]))
+    for side in ("question", "answer"):
+        what = f"words of {side}s: 5 · 25 · 50 · 75 · 95 in 100 are shorter"
+        lines.append((what, [_lengths(s[f"{side}_lengths"]) for s in stages]))
+        lines.append((f"languages of {side}s", [_shares(s[f"{side}_languages"]) for s in stages]))
+    pairs = [f"{s['pairs']['different']:,} of {s['pairs']['questions']:,}" for s in stages]
+    return [*lines, ("different verb-object pairs, of questions that have one", pairs)]
+
+
+def _percent(figure: quality.Quality) -> str:
+    return _figure(figure, 100, "%")
+
+
+def _figure(figure: quality.Quality, times: int = 1, unit: str = "") -> str:
+    if figure["value"] is None:
+        return "-"
+    value = f"{times * figure['value']:.1f}{unit}"
+    if figure["low"] is None:
+        return value
+    return f"{value} [{times * figure['low']:.1f}, {times * figure['high']:.1f}]"
+
+
+def _lengths(found: quality.Quality) -> str:
+    if found["p50"] is None:
+        return "-"
+    text = " · ".join(f"{found[f'p{p}']:.0f}" for p in PERCENTILES)
+    low, high = found["median_low"], found["median_high"]
+    return text if low is None else f"{text} [median {low:.0f}, {high:.0f}]"
+
+
+def _shares(counts: dict[str, int], most: int = 3) -> str:
+    total = sum(counts.values())
+    parts = [f"{name} {100 * rows / total:.0f}%" for name, rows in list(counts.items())[:most]]
+    return ", ".join(parts + ["..."] * (len(counts) > most)) or "-"
 
 
 def record_panel(record: Record) -> RenderableType:

@@ -21,6 +21,10 @@ TOP = {
     "catalogue",
     "check",
     "curation",
+    "diversity",
+    "leading",
+    "page",
+    "quality",
     "takeover",
     "annotated",
     "models",
@@ -46,7 +50,7 @@ OUTER = {
     "upkeep",
     "edits",
 }
-OUTER |= {"errors", "engine", "models", "scoring", "catalogue"}
+OUTER |= {"errors", "engine", "models", "scoring", "catalogue", "page", "quality"}
 """What the two faces of synth show; engine, models and scoring for their result types."""
 MAY: dict[str, set[str]] = {
     "types": set(),
