@@ -1,35 +1,31 @@
 """`perplexity`: how surprising an answer is to a local model, given its question."""
 
 import math
-from collections.abc import Iterator, Sequence
-from typing import Self
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
 
 from synth.selectors.passes import EMPTY, load, mean_losses, prompt_and_answer
-from synth.selectors.scores import Score, ScoreRows, scored, verdicts
-from synth.steps import Rows, Selection, Selector
+from synth.selectors.scores import LocalScore, Score, ScoreRows
 from synth.types import Message
-from synth.weights import EMBEDDED, identify
+from synth.weights import EMBEDDED
 
 
-class Perplexity(Selector):
+class Perplexity(LocalScore):
     """Rejects answers that surprise a model more than `max`, or less than `min`, or more than most others do.
 
     Score: exp of the mean loss in nats over the tokens of the last answer, given all turns before it as the
-    model's chat template writes them. A row of more than `max_length` tokens is rejected: a part would have
-    another score. Losses are kept in the run's folder, so other bounds take no model. Without bounds it only
+    model's chat template writes them. Losses are kept, so other bounds take no model. Without bounds it only
     scores.
     """
+
+    lowest_first: ClassVar[bool] = True
 
     model: str = EMBEDDED
     """A folder, a Hub name, or the one that ships: best the student's base."""
     max: float | None = Field(default=None, gt=1)
     min: float | None = Field(default=None, ge=1)
-    top: float | None = Field(default=None, gt=0, le=1)
-    """The share of rows to keep, of those within the bounds: the least surprising."""
-    max_length: int = Field(default=2048, gt=1)
-    """Tokens of question and answer together; no more than the model has positions."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -37,27 +33,17 @@ class Perplexity(Selector):
             raise ValueError("min must be below max; correct them")
         return self
 
-    def versions(self) -> dict[str, str]:
-        """The model's."""
-        return {self.model: identify(self.model)}
-
-    def select(self, rows: Rows) -> Iterator[Selection]:
-        """Some 400 bytes are held of each row."""
-        decides = [identify(self.model), self.max_length]
-        found = [self._held(score) for score in scored(rows, self.name, decides, self._model)]
-        return verdicts(self.name, found, top=self.top, lowest_first=True)
-
-    def _held(self, score: Score) -> tuple[float | None, str]:
-        if score.values is None:
-            return None, score.reason
-        perplexity = math.exp(score.values["loss"])
+    def held(self, values: Mapping[str, float]) -> tuple[float | None, str]:
+        """The perplexity, which must lie within the bounds."""
+        perplexity = math.exp(values["loss"])
         if self.max is not None and perplexity > self.max:
             return perplexity, f"perplexity above {self.max:g}"
         if self.min is not None and perplexity < self.min:
             return perplexity, f"perplexity below {self.min:g}"
         return perplexity, ""
 
-    def _model(self) -> ScoreRows:
+    def scorer(self) -> ScoreRows:
+        """The loss of each answer given its question."""
         loaded = load(self.model, "AutoModelForCausalLM", self.max_length)
 
         def score(conversations: Sequence[Sequence[Message]]) -> list[Score]:

@@ -1,52 +1,32 @@
 """`reward`: the score that a reward model gives a conversation (Ouyang et al. 2022, arXiv 2203.02155)."""
 
-from collections.abc import Iterator, Sequence
-
-from pydantic import Field
+from collections.abc import Mapping, Sequence
 
 from synth.errors import RecipeError
 from synth.selectors.passes import EMPTY, answered, batches, load, padded
-from synth.selectors.scores import Score, ScoreRows, scored, verdicts
-from synth.steps import Rows, Selection, Selector
+from synth.selectors.scores import LocalScore, Score, ScoreRows
 from synth.types import Message
-from synth.weights import identify
 
 
-class Reward(Selector):
+class Reward(LocalScore):
     """Rejects conversations whose reward is under `threshold`, or not among the `top` share.
 
     Score: the one output of a model for sequence classification, on the conversation as its chat template
-    writes it; on what scale is the model's own affair (Magpie keeps above -10 of FsfairX's). A row of more
-    than `max_length` tokens is rejected. Rewards are kept in the run's folder, so another threshold takes no
-    model. Without a bound it only scores.
+    writes it; on what scale is the model's own affair (Magpie keeps above -10 of FsfairX's). Rewards are
+    kept, so another threshold takes no model. Without a bound it only scores.
     """
 
     model: str
     """A folder or a Hub name: what `AutoModelForSequenceClassification` loads, with one label."""
     threshold: float | None = None
-    top: float | None = Field(default=None, gt=0, le=1)
-    """The share of rows to keep, of those that reach the threshold, best first."""
-    max_length: int = Field(default=2048, gt=1)
-    """Tokens of a conversation; no more than the model has positions."""
 
-    def versions(self) -> dict[str, str]:
-        """The model's."""
-        return {self.model: identify(self.model)}
-
-    def select(self, rows: Rows) -> Iterator[Selection]:
-        """Some 400 bytes are held of each row."""
-        decides = [identify(self.model), self.max_length]
-        found = [self._held(score) for score in scored(rows, self.name, decides, self._model)]
-        return verdicts(self.name, found, top=self.top)
-
-    def _held(self, score: Score) -> tuple[float | None, str]:
-        if score.values is None:
-            return None, score.reason
-        reward = score.values["reward"]
+    def held(self, values: Mapping[str, float]) -> tuple[float | None, str]:
+        """The reward, which must reach the threshold."""
+        reward = values["reward"]
         low = self.threshold is not None and reward < self.threshold
         return reward, f"reward below {self.threshold:g}" if low else ""
 
-    def _model(self) -> ScoreRows:
+    def scorer(self) -> ScoreRows:
         """The model as a function of conversations.
 
         Raises:

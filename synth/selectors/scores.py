@@ -2,16 +2,20 @@
 
 import hashlib
 import math
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import orjson
 import pyarrow as pa
+from pydantic import Field
 
-from synth.steps import Rows, Selection
+from synth.steps import Rows, Selection, Selector
 from synth.store import message, read_parquet, write_parquet
 from synth.types import Message, Verdict
+from synth.weights import identify
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,44 @@ class Score:
 
 ScoreRows = Callable[[Sequence[Sequence[Message]]], list[Score]]
 """Conversations to scores, in order."""
+
+
+class LocalScore(Selector):
+    """A selector by the score of a local model, which is kept in the run's folder by the model's identity.
+
+    A row of more than `max_length` tokens is rejected: a part of it would have another score.
+    """
+
+    lowest_first: ClassVar[bool] = False
+    """Whether a lower score is the better one."""
+
+    model: str
+    """A folder or a Hub name."""
+    top: float | None = Field(default=None, gt=0, le=1)
+    """The share of rows to keep, of those that nothing else speaks against, best first."""
+    max_length: int = Field(default=2048, gt=1)
+    """Tokens of a conversation; no more than the model has positions."""
+
+    def versions(self) -> dict[str, str]:
+        """The model's."""
+        return {self.model: identify(self.model)}
+
+    def select(self, rows: Rows) -> Iterator[Selection]:
+        """Some 400 bytes are held of each row."""
+        decides = [identify(self.model), self.max_length]
+        found = [
+            (None, score.reason) if score.values is None else self.held(score.values)
+            for score in scored(rows, self.name, decides, self.scorer)
+        ]
+        return verdicts(self.name, found, top=self.top, lowest_first=self.lowest_first)
+
+    @abstractmethod
+    def scorer(self) -> "ScoreRows":
+        """The model as a function of conversations, loaded."""
+
+    @abstractmethod
+    def held(self, values: Mapping[str, float]) -> tuple[float | None, str]:
+        """The score that a row's values make, and the reason against it ("" where there is none)."""
 
 
 def scored(rows: Rows, name: str, decides: Sequence[object], model: Callable[[], ScoreRows]) -> list[Score]:
