@@ -311,6 +311,7 @@ USE: dict[str, dict[str, str]] = {
     "select": {
         "exact": "synth.selectors.exact:Exact",
         "best_of": "synth.selectors.best_of:BestOf",
+        "minhash": "synth.selectors.minhash:MinHash",
     },
     "evaluate": {
         "instruction_check": "synth.evaluators.instruction_check:InstructionCheck",
