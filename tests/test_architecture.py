@@ -15,7 +15,7 @@ STEPS = {"strategies", "filters", "selectors", "student", "evaluators"}
 BASE = {"types", "errors"}
 READ = BASE | {"steps", "recipe", "prompts", "store", "seeds", "chunks", "constraints", "guard"}
 READ |= {"readers", "documents", "taxonomy", "sandbox", "schemas", "answers", "texts"}
-READ |= {"ranks", "folding", "sketch", "bands", "jaccard"}
+READ |= {"ranks", "batches", "folding", "sketch", "bands", "jaccard"}
 TOP = {
     "account",
     "catalogue",
@@ -47,7 +47,7 @@ MAY: dict[str, set[str]] = {
     "steps": BASE,
     **dict.fromkeys(("recipe", "prompts", "store", "seeds", "constraints"), READ),
     **dict.fromkeys(("readers", "documents", "taxonomy", "texts"), READ),
-    **dict.fromkeys(("ranks", "folding", "sketch", "bands", "jaccard"), READ),
+    **dict.fromkeys(("ranks", "batches", "folding", "sketch", "bands", "jaccard"), READ),
     **{room: READ | {room} for room in STEPS | {"llm"}},
     "novelty": READ,
     "units": READ | {"llm", "novelty"},
