@@ -3,7 +3,6 @@
 A signature is cut into bands; rows that agree in all numbers of a band are in one bucket, and candidates.
 """
 
-from collections.abc import Iterable
 from math import ceil, log
 
 import numpy as np
@@ -51,11 +50,10 @@ def ordered(band: NDArray[np.uint32]) -> NDArray[np.uint64]:
     return packed
 
 
-def shared(bands: Iterable[NDArray[np.uint32]], rows: int) -> NDArray[np.bool_]:
-    """Which of so many rows share a bucket of one of the bands with another."""
-    found = np.zeros(rows, np.bool_)
-    for band in bands:
-        _mark(ordered(band), found)
+def shared(band: NDArray[np.uint32]) -> NDArray[np.bool_]:
+    """Which rows share a bucket of a band with another."""
+    found = np.zeros(len(band), np.bool_)
+    _mark(ordered(band), found)
     return found
 
 

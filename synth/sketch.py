@@ -209,5 +209,5 @@ def _sets(
 def write_sets(
     texts: Folded, size: int, begins: NDArray[np.int64], out: NDArray[np.uint64], stops: NDArray[np.int64]
 ) -> None:
-    """Write each text's set of shingles, sorted, into `out` from `begins` on; `stops` says where each ends."""
+    """Write each text's set of shingles, sorted, into `out` from `begins` on; `stops` is where it ends."""
     _sets((texts.data, texts.starts, texts.ends), size, begins, out, stops)

@@ -19,7 +19,7 @@ ONE, TWO = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)
 
 
 class Exact(Selector):
-    """Of the rows that say the same, in the same roles, keeps the best; one that says nothing repeats none."""
+    """Of the rows that say the same, in the same roles, keeps the best; a row without turns repeats none."""
 
     columns: ClassVar[tuple[str, ...]] = ("id", "messages", "verdicts")
 

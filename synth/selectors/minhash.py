@@ -2,12 +2,11 @@
 
 import hashlib
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, TypeVar
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +16,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from synth import bands, jaccard, sketch
+from synth.batches import each
 from synth.folding import folded, kernel
 from synth.ranks import ranks
 from synth.steps import Rows, Selection, Selector
@@ -26,7 +26,6 @@ from synth.types import Verdict
 
 MOST = 256
 """The size of a bucket up to which all its rows are compared with one another."""
-Done = TypeVar("Done")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +35,17 @@ class Pairs:
     first: NDArray[np.int64]
     second: NDArray[np.int64]
     similarity: NDArray[np.float64]
+
+
+@dataclass(slots=True)
+class _Sketched:
+    """Of every row the id, score, keys (bands x rows), number of shingles and hash of them all."""
+
+    ids: pa.ChunkedArray
+    scores: NDArray[np.float64]
+    keys: NDArray[np.uint32]
+    counts: NDArray[np.int32]
+    digests: NDArray[np.uint64]
 
 
 class MinHash(Selector):
@@ -53,15 +63,15 @@ class MinHash(Selector):
     threshold: float = Field(default=0.8, gt=0, le=1)
     """From this similarity on two rows are near."""
     lowest: float = Field(default=0.7, ge=0.3, lt=1)
-    """From this similarity on pairs are stored, each found with a chance of at least 0.999; lower is slower."""
+    """From here on pairs are stored, each found with a chance of 0.999 or more; a lower one takes longer."""
     on: On = "conversation"
     """What is compared."""
     by: str | None = None
-    """The step whose score ranks the rows: higher is better, none is worst. Without it the first row stays."""
+    """The step whose score ranks the rows: higher is better. Without it the first row stays."""
     shingle: int = Field(default=5, gt=0)
     """Words in a shingle; characters in short texts, and in scripts without spaces."""
     chains: bool = False
-    """Of a chain of rows, each near the next, keep only the best, though it may be far from others of them."""
+    """Of a chain of rows, each near the next, keep only the best, though others may be far from it."""
 
     @model_validator(mode="after")
     def _ordered(self) -> "MinHash":
@@ -104,97 +114,94 @@ class MinHash(Selector):
         )
         return (
             ids,
-            _joined([score for _, score in seen]),
+            np.concatenate([np.empty(0), *(score for _, score in seen)]),
             Pairs(first, second, table["similarity"].to_numpy()),
         )
 
     def _found(self, rows: Rows, path: Path) -> tuple[pa.ChunkedArray, NDArray[np.float64], Pairs]:
         """Read the rows twice: once for sketches, once for the sets of those that share a bucket."""
+        sketched = self._sketched(rows)
+        by_rank = np.argsort(-sketched.scores, kind="stable")
+        by_rank = by_rank[sketched.counts[by_rank] > 0]
+        _, first, group = np.unique(sketched.digests[by_rank], return_index=True, return_inverse=True)
+        copies = np.flatnonzero(first[group] != np.arange(len(by_rank)))
+        alike = Pairs(by_rank[first[group[copies]]], by_rank[copies], np.ones(len(copies)))
+        single = by_rank[np.sort(first)]
+        with ThreadPoolExecutor(os.cpu_count(), "minhash") as threads:
+            shared = threads.map(lambda keys: bands.shared(keys[single]), sketched.keys)
+            single = single[np.logical_or.reduce(list(shared))]
+            sketched.keys = np.stack([keys[single] for keys in sketched.keys])
+            sets = self._sets(rows, single, sketched.counts)
+            near, exact = self._near(threads, sketched.keys, sets)
+        pairs = Pairs(
+            np.concatenate([alike.first, single[near.first]]),
+            np.concatenate([alike.second, single[near.second]]),
+            np.concatenate([alike.similarity, near.similarity]),
+        )
+        self._write(path, sketched.ids, pairs, exact=exact)
+        return sketched.ids, sketched.scores, pairs
+
+    def _sketched(self, rows: Rows) -> "_Sketched":
         number, wide = bands.plan(self.lowest)
         keys = np.empty((number, len(rows)), np.uint32)
         counts, digests = np.empty(len(rows), np.int32), np.empty(len(rows), np.uint64)
         ids: list[pa.StringArray] = []
-        scores: list[NDArray[np.float64]] = []
+        scores: list[NDArray[np.float64]] = [np.empty(0)]
 
-        def sketched(batch: pa.RecordBatch, at: int) -> None:
+        def sketch_of(batch: pa.RecordBatch, at: int) -> None:
             here = slice(at, at + batch.num_rows)
             signatures, counts[here], digests[here] = sketch.sketches(
                 folded(texts(batch, self.on)), self.shingle, number * wide
             )
             bands.keys(signatures, number, keys[:, here])
 
-        def noted(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-            for batch in batches:
+        def noted() -> Iterator[pa.RecordBatch]:
+            for batch in rows:
                 ids.append(batch["id"])
                 scores.append(ranks([batch], self.by))
                 yield batch
 
-        with ThreadPoolExecutor(os.cpu_count(), "minhash") as threads:
-            _each(threads, sketched, noted(rows))
-            ranked = _joined(scores)
-            by_rank = np.argsort(-ranked, kind="stable")
-            by_rank = by_rank[counts[by_rank] > 0]
-            _, first, group = np.unique(digests[by_rank], return_index=True, return_inverse=True)
-            copies = np.flatnonzero(first[group] != np.arange(len(by_rank)))
-            alike = Pairs(by_rank[first[group[copies]]], by_rank[copies], np.ones(len(copies)))
-            single = by_rank[np.sort(first)]
-            del digests, group, first, copies
-            columns = [keys[band][single] for band in range(number)]
-            del keys
-            shared = bands.shared(columns, len(single))
-            columns = [column[shared] for column in columns]
-            single = single[shared]
-            sets = self._sets(threads, rows, single, counts)
-            near, exact = self._near(threads, columns, sets)
-        pairs = Pairs(
-            np.concatenate([alike.first, single[near.first]]),
-            np.concatenate([alike.second, single[near.second]]),
-            np.concatenate([alike.similarity, near.similarity]),
-        )
-        chunked = pa.chunked_array(ids, pa.string())
-        self._write(path, chunked, pairs, exact=exact)
-        return chunked, ranked, pairs
+        each(sketch_of, noted())
+        return _Sketched(pa.chunked_array(ids, pa.string()), np.concatenate(scores), keys, counts, digests)
 
-    def _sets(
-        self, threads: ThreadPoolExecutor, rows: Rows, single: NDArray[np.int64], counts: NDArray[np.int32]
-    ) -> jaccard.Sets:
-        """The sets of shingles of the rows `single`, in that order, from a second pass over all rows."""
+    def _sets(self, rows: Rows, single: NDArray[np.int64], counts: NDArray[np.int32]) -> jaccard.Sets:
+        """The sets of shingles of the rows `single`, in that order, from another pass over all rows."""
         wanted = np.sort(single)
         begins = np.concatenate([[0], np.cumsum(counts[wanted], dtype=np.int64)])
         values, ends = np.empty(begins[-1], np.uint64), np.empty(len(wanted), np.int64)
 
-        def taken(batch: pa.RecordBatch, at: int) -> None:
+        def set_of(batch: pa.RecordBatch, at: int) -> None:
             one, other = np.searchsorted(wanted, [at, at + batch.num_rows])
             if one < other:
                 column = texts(batch, self.on).take(pa.array(wanted[one:other] - at))
                 sketch.write_sets(folded(column), self.shingle, begins[one:other], values, ends[one:other])
 
-        _each(threads, taken, rows)
+        each(set_of, rows)
         place = np.searchsorted(wanted, single)
         return jaccard.Sets(values, begins[:-1][place], ends[place])
 
     def _near(
-        self, threads: ThreadPoolExecutor, columns: list[NDArray[np.uint32]], sets: jaccard.Sets
+        self, threads: ThreadPoolExecutor, columns: NDArray[np.uint32], sets: jaccard.Sets
     ) -> tuple[Pairs, bool]:
         """Verified pairs, and whether they serve any threshold."""
-        keys = np.stack(columns, axis=1) if columns else np.empty((0, 0), np.uint32)
-        parted = sum(
-            threads.map(
-                lambda band: jaccard.part_wide(bands.ordered(columns[band]), band, MOST, keys),
-                range(len(columns)),
-            )
-        )
+        keys = np.array(columns.T, order="C", copy=True)  # `parted` writes there
+        numbers = range(len(columns))
         limits = (self.lowest, self.threshold, MOST)
-        found = list(
-            threads.map(
-                lambda band: jaccard.pairs_of(
-                    bands.ordered(columns[band]), band, keys, (sets.values, sets.starts, sets.ends), limits
-                )[:3],
-                range(len(columns)),
-            )
-        )
-        first, second, similarity = (_joined(each) for each in zip(*found, strict=True))
-        return Pairs(first, second, similarity), parted == 0
+
+        def parted(band: int) -> int:
+            return jaccard.part_wide(bands.ordered(columns[band]), band, MOST, keys)
+
+        def near(band: int) -> Pairs:
+            held = (sets.values, sets.starts, sets.ends)
+            return Pairs(*jaccard.pairs_of(bands.ordered(columns[band]), band, keys, held, limits)[:3])
+
+        exact = sum(threads.map(parted, numbers)) == 0
+        found = list(threads.map(near, numbers))
+        return Pairs(
+            np.concatenate([each.first for each in found]),
+            np.concatenate([each.second for each in found]),
+            np.concatenate([each.similarity for each in found]),
+        ), exact
 
     def _write(self, path: Path, ids: pa.ChunkedArray, pairs: Pairs, *, exact: bool) -> None:
         order = np.lexsort((pairs.second, pairs.first))
@@ -260,24 +267,3 @@ def _best(first: NDArray[np.int64], second: NDArray[np.int64], rows: int) -> NDA
     _, labels = connected_components(graph, directed=False)
     _, lowest, group = np.unique(labels, return_index=True, return_inverse=True)
     return lowest[group]
-
-
-def _each(
-    threads: ThreadPoolExecutor,
-    work: Callable[[pa.RecordBatch, int], None],
-    batches: Iterable[pa.RecordBatch],
-) -> None:
-    """Do work on each batch, given the number of its first row; a few batches are held at once."""
-    under_way: deque[Future[None]] = deque()
-    at = 0
-    for batch in batches:
-        under_way.append(threads.submit(work, batch, at))
-        at += batch.num_rows
-        if len(under_way) > 4:
-            under_way.popleft().result()
-    for each in under_way:
-        each.result()
-
-
-def _joined(parts: Iterable[NDArray[np.generic]]) -> NDArray:
-    return np.concatenate(list(parts))

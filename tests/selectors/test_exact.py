@@ -46,7 +46,9 @@ def test_answers_alone_may_be_compared_and_rows_without_one_repeat_none() -> Non
 
 
 def test_a_question_without_an_answer_is_compared_as_a_question() -> None:
-    rows = [Record(messages=record("", question=asked).messages[:1], seed_id="s") for asked in ("a", "b", "A")]
+    rows = [
+        Record(messages=record("", question=asked).messages[:1], seed_id="s") for asked in ("a", "b", "A")
+    ]
     found = selected(Exact(on="question"), rows)
     assert [selection.duplicate_of for selection in found] == [None, None, "0000"]
 
