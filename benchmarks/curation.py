@@ -9,7 +9,6 @@ row with words exchanged until the Jaccard similarity of their 5-word shingles l
 """
 
 import json
-import os
 import random
 import re
 import subprocess
@@ -28,7 +27,7 @@ from rich.console import Console
 
 from synth.store import VERDICTS
 
-WORD = re.compile(r"\w+")
+WORD = re.compile(r"[^\W_]+")
 HERE = Path(__file__).parent
 PLANTED, COPIED = 0.1, 0.02
 """Shares of near and of equal rows."""
@@ -132,17 +131,13 @@ class Run:
 
 def timed(command: list[str], result: Path) -> Run | None:
     """Run a tool; None, with a line, where it fails."""
-    began = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    assert began.stderr is not None
-    said = began.stderr.read()
-    _, status, used = os.wait4(began.pid, 0)
-    began.returncode = os.waitstatus_to_exitcode(status)
-    if began.returncode:
-        out.print(f"left out: {' '.join(command[1:3])}: {said.strip().splitlines()[-1:]}")
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        out.print(f"left out: {' '.join(command[1:3])}: {done.stderr.strip().splitlines()[-1:]}")
         return None
     found = json.loads(result.read_bytes())
     removed = {int(row, 16) for row in found.pop("removed")}
-    return Run(removed, found.pop("cpu"), found.pop("wall"), used.ru_maxrss / 1000, found)
+    return Run(removed, found.pop("cpu"), found.pop("wall"), found.pop("peak"), found)
 
 
 def recall(run: Run, truth: Truth, least: float) -> float:

@@ -70,6 +70,12 @@ def _shards(rows: Files) -> Iterator[pa.Table]:
         yield read_parquet(path, ["id"]).filter(pa.array(mask))
 
 
+def peak() -> float:
+    """The most memory that this process held, in MB."""
+    [line] = [each for each in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in each]
+    return int(line.split()[1]) / 1000
+
+
 def main(what: str, source: str, out: str) -> None:
     """Run the selectors and write what they removed, the pairs found, and seconds."""
     steps: dict[str, Selector] = {"exact": Exact(on="question"), "minhash": MinHash(on="question")}
@@ -93,6 +99,7 @@ def main(what: str, source: str, out: str) -> None:
             found[f"{selector.name}, CPU s"] = time.process_time() - used
             found[f"{selector.name}, removed"] = len(removed) - number
         total = {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall}
+        most = peak()
         if what != "exact":
             began, again = time.perf_counter(), Files(paths, Path(name), alive=alive, digest=digest)
             passed(again, MinHash(on="question", threshold=0.9), [])
@@ -103,7 +110,7 @@ def main(what: str, source: str, out: str) -> None:
             for one, two, share in zip(*pq.read_table(path).to_pydict().values(), strict=True)
             if share >= 0.8 and what == "minhash"
         ]
-    text = json.dumps({"removed": removed, "pairs": pairs, **total, **found})
+    text = json.dumps({"removed": removed, "pairs": pairs, "peak": most, **total, **found})
     Path(out).write_text(text, encoding="utf-8")
 
 

@@ -34,7 +34,7 @@ def rensa(path: str) -> list[str]:
     """R-MinHash and its deduplicator, which holds each row against those kept before it."""
     tool = importlib.import_module("rensa")
     ids, said = _read(path)
-    kept = tool.RMinHashDeduplicator(THRESHOLD, HASHES, True, 16, 42)
+    kept = tool.RMinHashDeduplicator(THRESHOLD, HASHES, True, 32, 42)
     new: list[bool] = []
     for at in range(0, len(ids), 4096):
         sets = [_shingles(text) for text in said[at : at + 4096]]
@@ -134,13 +134,19 @@ EXACT: dict[str, Callable[[str], list[str]]] = {
 }
 
 
+def peak() -> float:
+    """The most memory that this process held, in MB."""
+    [line] = [each for each in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in each]
+    return int(line.split()[1]) / 1000
+
+
 def main(tool: str, rows: str, out: str) -> None:
     """Run one tool and write what it removed, and its CPU and wall seconds."""
     importlib.import_module({"gaoya": "gaoya.minhash"}.get(tool, tool.removesuffix("_bytes")))
     wall, cpu = time.perf_counter(), time.process_time()
     gone = {**NEAR, **EXACT}[tool](rows)
     seconds = {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall}
-    Path(out).write_text(json.dumps({"removed": gone, **seconds}), encoding="utf-8")
+    Path(out).write_text(json.dumps({"removed": gone, "peak": peak(), **seconds}), encoding="utf-8")
 
 
 if __name__ == "__main__":

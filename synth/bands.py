@@ -3,7 +3,7 @@
 A signature is cut into bands; rows that agree in all numbers of a band are in one bucket, and candidates.
 """
 
-from math import ceil, log
+from math import ceil, log, log1p
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from synth.sketch import MULTIPLIER
 MISSED = 0.001
 """The chance that a pair of the lowest similarity asked is in no bucket."""
 HASHES = 200
-"""At most so many numbers in a signature, as long as two make a band."""
+"""At most so many numbers in a signature."""
 
 
 def plan(lowest: float) -> tuple[int, int]:
@@ -22,9 +22,8 @@ def plan(lowest: float) -> tuple[int, int]:
 
     A pair of similarity `lowest` is found with a chance of at least 1 - `MISSED`, a nearer one more surely.
     """
-    plans = [(ceil(log(MISSED) / log(1 - lowest**wide)), wide) for wide in range(1, 33)]
-    fit = [(bands, wide) for bands, wide in plans if bands * wide <= HASHES]
-    return fit[-1] if fit else plans[1]
+    plans = [(ceil(log(MISSED) / log1p(-(lowest**wide))), wide) for wide in range(1, 33)]
+    return [(bands, wide) for bands, wide in plans if bands * wide <= HASHES][-1]
 
 
 @kernel
