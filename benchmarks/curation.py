@@ -169,7 +169,9 @@ def compared(rows: int, truth: Truth, folder: Path, peers: Path | None, *, near:
     tools = (["rensa", "gaoya"] + ["datasketch"] * (rows < 100_000)) if near else []
     tools += [] if near else ["polars", "polars_bytes", "duckdb", "pandas"]
     result = folder / "result.json"
-    runs = {f"ours ({ours})": timed([sys.executable, str(HERE / "ours.py"), ours, str(path), str(result)], result)}
+    runs = {
+        f"ours ({ours})": timed([sys.executable, str(HERE / "ours.py"), ours, str(path), str(result)], result)
+    }
     known = [tuple(pair) for pair in json.loads(result.read_bytes())["pairs"]]
     for tool in tools if peers else []:
         runs[tool] = timed([str(peers), str(HERE / "peers.py"), tool, str(path), str(result)], result)
@@ -186,7 +188,10 @@ def compared(rows: int, truth: Truth, folder: Path, peers: Path | None, *, near:
             )
     mine = runs[f"ours ({ours})"]
     if mine is not None:
-        out.print("\nours: " + ", ".join(f"{name} {value:,.2f}" for name, value in mine.more.items() if name != "pairs"))
+        out.print(
+            "\nours: "
+            + ", ".join(f"{name} {value:,.2f}" for name, value in mine.more.items() if name != "pairs")
+        )
 
 
 def main(

@@ -43,9 +43,11 @@ class Live:
 
     def line(self, progress: Progress, models: Models) -> str:
         """Rows, tokens a second now and in the mean, the engine, what was sent again, and the time left."""
-        tokens_now = self.rates()[1]
+        rows_now, tokens_now = self.rates()
         mean = sum(asker.meter.tokens_per_second for asker in models.askers.values())
-        parts = [str(progress), f"{tokens_now:,.0f} tokens/s now, {mean:,.0f} mean"]
+        asks = any(asker.meter.requests or asker.meter.from_journal for asker in models.askers.values())
+        rate = f"{tokens_now:,.0f} tokens/s now, {mean:,.0f} mean" if asks else f"{rows_now:,.0f} rows/s now"
+        parts = [str(progress), rate]
         engines = [e.engine for client in models.clients.values() for e in client.endpoints if e.engine]
         in_flight = sum(client.in_flight for client in models.clients.values())
         if engines:

@@ -19,7 +19,8 @@ from rich.text import Text
 
 from synth.errors import RecipeError
 from synth.recipe import find_root, load_recipe
-from synth.steps import NAMES, USE, Step, Strategy, find
+from synth.shipped import NAMES, USE
+from synth.steps import Step, Strategy, find
 
 RECIPES = Path(__file__).parent.parent / "flows" / "recipes"
 PAPER = re.compile(r"(?:([A-Z][\w'\u2019-]+(?: et al\.| and [A-Z]\w+)? \d{4}),\s+)?arXiv\s+(\d{4}\.\d{4,5})")
@@ -45,6 +46,8 @@ def strategies() -> RenderableType:
     table.add_column("paper", ratio=2)
     for name in USE["generate"]:
         cls = find("generate", name)
+        if issubclass(cls, Strategy) and cls.numbers_lines:
+            continue  # it makes no rows
         table.add_row(name, Text(_purpose(cls)), Text("\n".join(_papers(cls))))
     return table
 

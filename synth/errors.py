@@ -32,6 +32,9 @@ class RecipeError(SynthError):
         self.file, self.key, self.mend = str(file), key, mend
         super().__init__(": ".join(part for part in (self.file, key, mend) if part))
 
+    def __reduce__(self) -> tuple[type, tuple[str, ...]]:
+        return type(self), (self.file, self.key, self.mend)
+
 
 class DataError(SynthError):
     """A file can't be read as what it should be."""
@@ -41,6 +44,9 @@ class DataError(SynthError):
     def __init__(self, file: Path | str, mend: str) -> None:
         self.file, self.mend = str(file), mend
         super().__init__(f"{file}: {mend}")
+
+    def __reduce__(self) -> tuple[type, tuple[str, ...]]:
+        return type(self), (self.file, self.mend)
 
 
 class BusyError(SynthError):

@@ -93,6 +93,20 @@ def _joining() -> set[str]:
 
 
 @kernel
+def character(data: NDArray[np.uint8], at: int) -> tuple[int, int]:
+    """The character whose UTF-8 begins here, and where the next one does."""
+    byte = np.int64(data[at])
+    if byte < 0x80:
+        return byte, at + 1
+    if byte < 0xE0:
+        return (byte & 31) << 6 | (np.int64(data[at + 1]) & 63), at + 2
+    two = (np.int64(data[at + 1]) & 63) << 6 | (np.int64(data[at + 2]) & 63)
+    if byte < 0xF0:
+        return (byte & 15) << 12 | two, at + 3
+    return (byte & 7) << 18 | two << 6 | (np.int64(data[at + 3]) & 63), at + 4
+
+
+@kernel
 def _fold(
     raw: NDArray[np.uint8],
     ends: NDArray[np.int32],
@@ -123,17 +137,7 @@ def _fold(
                 to += (byte != SPACE) | (last != SPACE)
                 last = byte
                 continue
-            if byte < 0xE0:
-                code = (np.int64(byte) & 31) << 6 | (np.int64(raw[at + 1]) & 63)
-                at += 2
-            elif byte < 0xF0:
-                code = (np.int64(byte) & 15) << 12 | (np.int64(raw[at + 1]) & 63) << 6
-                code |= np.int64(raw[at + 2]) & 63
-                at += 3
-            else:
-                code = (np.int64(byte) & 7) << 18 | (np.int64(raw[at + 1]) & 63) << 12
-                code |= (np.int64(raw[at + 2]) & 63) << 6 | (np.int64(raw[at + 3]) & 63)
-                at += 4
+            code, at = character(raw, at)
             # the rest of the input needs as much room again
             if code >= KNOWN or sizes[code] == JOINS or to + sizes[code] + ends[rows] - at >= room:
                 left[row] = True

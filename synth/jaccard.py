@@ -52,6 +52,24 @@ def jaccard(values: NDArray[np.uint64], one: tuple[int, int], other: tuple[int, 
 
 
 @kernel
+def _end(packed: NDArray[np.uint64], begin: int) -> int:
+    """Where the bucket that begins here ends."""
+    half, end = np.uint64(32), begin + 1
+    while end < len(packed) and packed[end] >> half == packed[begin] >> half:
+        end += 1
+    return end
+
+
+@kernel
+def _agree(keys: NDArray[np.uint32], one: int, other: int, number: int) -> bool:
+    """Whether two rows agree in one of the first bands."""
+    agree = 0
+    for band in range(number):  # without a way out, so that it is done many at once
+        agree += keys[one, band] == keys[other, band]
+    return agree > 0
+
+
+@kernel
 def pairs_of(
     packed: NDArray[np.uint64],
     number: int,
@@ -69,15 +87,13 @@ def pairs_of(
     """
     values, starts, ends = sets
     lowest, threshold, most = limits
-    half, low = np.uint64(32), np.uint64(0xFFFFFFFF)
+    low = np.uint64(0xFFFFFFFF)
     room, found, compared = 1024, 0, 0
     first, second, shares = np.empty(room, np.int32), np.empty(room, np.int32), np.empty(room)
     leaders = np.empty(len(packed), np.int64)
     begin = 0
     while begin < len(packed):
-        end = begin + 1
-        while end < len(packed) and packed[end] >> half == packed[begin] >> half:
-            end += 1
+        end = _end(packed, begin)
         small = end - begin <= most
         lead = 0
         for at in range(begin, end):
@@ -85,17 +101,12 @@ def pairs_of(
             near = False
             for k in range(lead):
                 other = leaders[k]
-                agree = 0
-                for band in range(number):
-                    agree += keys[row, band] == keys[other, band]
-                known = agree > 0
+                known = _agree(keys, row, other, number)
                 if known and small:
                     continue
                 compared += 1
                 share = jaccard(values, (starts[other], ends[other]), (starts[row], ends[row]), lowest)
-                if share == 0.0:
-                    continue
-                if not known:
+                if share > 0 and not known:
                     if found == room:
                         room *= 2
                         first, second = _grown(first, room), _grown(second, room)
@@ -128,12 +139,9 @@ def part_wide(packed: NDArray[np.uint64], number: int, most: int, keys: NDArray[
     They then agree with none in this band: that two rows shared such a bucket doesn't mean that they were
     compared.
     """
-    half, parted = np.uint64(32), 0
-    begin = 0
+    parted, begin = 0, 0
     while begin < len(packed):
-        end = begin + 1
-        while end < len(packed) and packed[end] >> half == packed[begin] >> half:
-            end += 1
+        end = _end(packed, begin)
         if end - begin > most:
             parted += end - begin
             for at in range(begin, end):

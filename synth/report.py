@@ -29,6 +29,8 @@ def summary(dataset: Dataset) -> list[str]:
             if asked["requests"] or asked["from_journal"]:
                 lines.append(f"{role}: {_asked(asked)}")
         lines += account.sentences(stages)
+    for by, asked in stages.get("curate", {}).get("asked", {}).items():
+        lines.append(f"judge, for {by}: {_asked(asked)}")
     if (entry := stages.get("train")) is not None:
         lines.append(
             f"student: {entry['rows']:,} rows, {entry['steps']:,} steps in {entry['seconds']:.0f} s, loss "

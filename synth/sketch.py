@@ -10,7 +10,7 @@ import functools
 import numpy as np
 from numpy.typing import NDArray
 
-from synth.folding import SPACE, Folded, kernel
+from synth.folding import SPACE, Folded, character, kernel
 
 SHORT = 8
 """Text of fewer words is compared by its characters."""
@@ -49,20 +49,6 @@ def _spaceless(code: int) -> bool:
 
 
 @kernel
-def _code(data: NDArray[np.uint8], at: int) -> tuple[int, int]:
-    """The character whose UTF-8 begins here, and where the next one does."""
-    byte = np.int64(data[at])
-    if byte < 0x80:
-        return byte, at + 1
-    if byte < 0xE0:
-        return (byte & 31) << 6 | (np.int64(data[at + 1]) & 63), at + 2
-    two = (np.int64(data[at + 1]) & 63) << 6 | (np.int64(data[at + 2]) & 63)
-    if byte < 0xF0:
-        return (byte & 15) << 12 | two, at + 3
-    return (byte & 7) << 18 | two << 6 | (np.int64(data[at + 3]) & 63), at + 4
-
-
-@kernel
 def _parts(data: NDArray[np.uint8], start: int, end: int, out: NDArray[np.uint64]) -> int:
     """Hashes of the words of a folded text, or of its characters, into `out`; how many there are."""
     parts, plain = 0, True
@@ -84,7 +70,7 @@ def _parts(data: NDArray[np.uint8], start: int, end: int, out: NDArray[np.uint64
     if not plain and not characters:
         without, all_of_them, at = 0, 0, start
         while at < end:
-            code, at = _code(data, at)
+            code, at = character(data, at)
             all_of_them += code != SPACE
             without += _spaceless(code)
         characters = 2 * without > all_of_them
@@ -92,7 +78,7 @@ def _parts(data: NDArray[np.uint8], start: int, end: int, out: NDArray[np.uint64
         return parts
     parts, at = 0, start
     while at < end:
-        code, at = _code(data, at)
+        code, at = character(data, at)
         out[parts] = _mixed(np.uint64(code) * MULTIPLIER ^ CHARACTER)
         parts += 1
     return parts

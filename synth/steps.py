@@ -27,6 +27,7 @@ from pydantic import (
 )
 
 from synth.errors import RequestFailed, Unusable
+from synth.shipped import NAMES, USE
 from synth.types import JSON, Ask, Capability, Message, Prompt, Record, Reply, Sampling, Seed, Verdict
 
 if TYPE_CHECKING:
@@ -74,6 +75,9 @@ class Step(BaseModel):
 
 class Strategy(Step, ABC):
     """Turns one seed into records, with as many requests as it likes."""
+
+    numbers_lines: ClassVar[bool] = False
+    """Whether its seeds are all lines of the file, equal ones too, each as `row` (from 1) and `line`."""
 
     samples: int = Field(default=1, gt=0)
     """How many times each seed is taken, with another draw of the model's each time."""
@@ -143,7 +147,7 @@ def must_be_new(ask: Ask, question: str) -> None:
 
 
 class Filter(Step, ABC):
-    """A free check of one record by code."""
+    """A free check of one record by code. It may change a row that it keeps, by `revised`."""
 
     blocking: ClassVar[bool] = False
     """Whether a check may take long: it then runs in a thread, and must be safe there."""
@@ -151,6 +155,13 @@ class Filter(Step, ABC):
     @abstractmethod
     def check(self, record: Record) -> Verdict:
         """Keep or reject, with the reason."""
+
+    def revised(self, record: Record) -> Record:
+        """A row that it kept, as later filters and judges see it and as it is stored; by default unchanged.
+
+        The verdict's reason says what was changed. Verifiers inside strategies only check.
+        """
+        return record
 
 
 async def first_rejection(record: Record, checks: Iterable[Filter]) -> Verdict | None:
@@ -276,51 +287,6 @@ class Evaluator(Step, ABC):
         """A score from 0 (wrong) to 1 (right)."""
 
 
-USE: dict[str, dict[str, str]] = {
-    "generate": {
-        "template": "synth.strategies.template:Template",
-        "self_instruct": "synth.strategies.self_instruct:SelfInstruct",
-        "evol_instruct": "synth.strategies.evol_instruct:EvolInstruct",
-        "rephrase": "synth.strategies.rephrase:Rephrase",
-        "backtranslate": "synth.strategies.backtranslate:Backtranslate",
-        "magpie": "synth.strategies.magpie:Magpie",
-        "multi_turn": "synth.strategies.multi_turn:MultiTurn",
-        "persona": "synth.strategies.persona:Persona",
-        "grounded_qa": "synth.strategies.grounded_qa:GroundedQA",
-        "limits": "synth.strategies.limits:Limits",
-        "structured": "synth.strategies.structured:Structured",
-        "tool_use": "synth.strategies.tool_use:ToolUse",
-        "best_of_n": "synth.strategies.best_of_n:BestOfN",
-        "preference": "synth.strategies.preference:Preference",
-        "code": "synth.strategies.code:Code",
-    },
-    "filter": {
-        "truncated": "synth.filters.text:Truncated",
-        "length": "synth.filters.text:Length",
-        "repetition": "synth.filters.text:Repetition",
-        "refusal": "synth.filters.refusal:Refusal",
-        "constraint": "synth.filters.constraint:Constraint",
-        "maths": "synth.filters.maths:Maths",
-        "schema": "synth.filters.schema:JSONSchema",
-        "regex": "synth.filters.regex:Regex",
-        "choice": "synth.filters.choice:Choice",
-        "code_tests": "synth.filters.code_tests:CodeTests",
-        "rubric": "synth.filters.rubric:Rubric",
-        "honesty": "synth.filters.honesty:Honesty",
-    },
-    "select": {
-        "exact": "synth.selectors.exact:Exact",
-        "best_of": "synth.selectors.best_of:BestOf",
-        "minhash": "synth.selectors.minhash:MinHash",
-    },
-    "evaluate": {
-        "instruction_check": "synth.evaluators.instruction_check:InstructionCheck",
-        "exact_match": "synth.evaluators.exact_match:ExactMatch",
-    },
-}
-"""The steps that ship, by recipe table and `use` name."""
-
-NAMES = {path: name for table in USE.values() for name, path in table.items()}
 BASES: dict[str, tuple[type[Step], ...]] = {
     "generate": (Strategy,),
     "filter": (Filter, Judge),

@@ -144,18 +144,24 @@ async def _finish(record: Record, steps: Steps, ask: UnitAsk, *, new: bool) -> R
 
 
 def _identified(unit: Unit, number: int, record: Record) -> Record:
-    content = [unit.strategy.name, unit.index, unit.seed.id, unit.sample, number, list(record.messages)]
-    digest = hashlib.sha256(orjson.dumps(content)).hexdigest()
-    return replace(
-        record, id=digest[:16], strategy=unit.strategy.name, seed_id=unit.seed.id, sample=unit.sample
-    )
+    if unit.strategy.numbers_lines:
+        named = f"{unit.seed.fields['row']:010d}"
+    else:
+        content = [unit.strategy.name, unit.index, unit.seed.id, unit.sample, number, list(record.messages)]
+        named = hashlib.sha256(orjson.dumps(content)).hexdigest()[:16]
+    strategy, seed_id = unit.strategy.name, unit.seed.id
+    return replace(record, id=named, strategy=strategy, seed_id=seed_id, sample=unit.sample)
 
 
 async def filtered(record: Record, steps: Steps) -> Record:
-    """The record with the verdicts of the filters, up to the first rejection."""
-    verdicts = tuple(await checked(record, steps.filters))
-    kept = not verdicts or verdicts[-1].keep
-    return replace(record, verdicts=verdicts, status="kept" if kept else "rejected")
+    """The record with the verdicts of the filters, up to the first rejection, and what they changed of it."""
+    verdicts: list[Verdict] = []
+    for check in steps.filters:
+        verdicts += await checked(record, [check])
+        if not verdicts[-1].keep:
+            return replace(record, verdicts=tuple(verdicts), status="rejected")
+        record = check.revised(record)
+    return replace(record, verdicts=tuple(verdicts), status="kept")
 
 
 async def judged(record: Record, steps: Steps) -> Record:

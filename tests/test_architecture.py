@@ -12,9 +12,9 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 STEPS = {"strategies", "filters", "selectors", "student", "evaluators"}
-BASE = {"types", "errors"}
+BASE = {"types", "errors", "shipped"}
 READ = BASE | {"steps", "recipe", "prompts", "store", "seeds", "chunks", "constraints", "guard"}
-READ |= {"readers", "documents", "taxonomy", "sandbox", "schemas", "answers", "texts"}
+READ |= {"readers", "documents", "taxonomy", "sandbox", "schemas", "answers", "texts", "edits", "formats"}
 READ |= {"ranks", "batches", "folding", "sketch", "bands", "jaccard"}
 TOP = {
     "account",
@@ -22,6 +22,7 @@ TOP = {
     "check",
     "curation",
     "takeover",
+    "annotated",
     "models",
     "previews",
     "screen",
@@ -32,11 +33,24 @@ TOP = {
     "report",
     "pipeline",
 }
-OUTER = {"account", "guard", "pipeline", "previews", "recipe", "report", "screen", "store", "tune", "upkeep"}
+OUTER = {
+    "account",
+    "guard",
+    "pipeline",
+    "previews",
+    "recipe",
+    "report",
+    "screen",
+    "store",
+    "tune",
+    "upkeep",
+    "edits",
+}
 OUTER |= {"errors", "engine", "models", "scoring", "catalogue"}
 """What the two faces of synth show; engine, models and scoring for their result types."""
 MAY: dict[str, set[str]] = {
     "types": set(),
+    "shipped": set(),
     "guard": set(),
     "chunks": set(),
     "jail": set(),
@@ -46,14 +60,15 @@ MAY: dict[str, set[str]] = {
     "errors": set(),
     "steps": BASE,
     **dict.fromkeys(("recipe", "prompts", "store", "seeds", "constraints"), READ),
-    **dict.fromkeys(("readers", "documents", "taxonomy", "texts"), READ),
+    **dict.fromkeys(("readers", "documents", "taxonomy", "texts", "edits", "formats"), READ),
     **dict.fromkeys(("ranks", "batches", "folding", "sketch", "bands", "jaccard"), READ),
     **{room: READ | {room} for room in STEPS | {"llm"}},
     "novelty": READ,
     "units": READ | {"llm", "novelty"},
     "engine": READ | {"llm", "units"},
     "targets": READ | {"llm", "units", "engine"},
-    **dict.fromkeys(TOP, READ | STEPS | TOP | {"llm", "engine", "novelty", "targets", "units"}),
+    "unasked": READ | {"llm", "units", "engine"},
+    **dict.fromkeys(TOP, READ | STEPS | TOP | {"llm", "engine", "novelty", "targets", "units", "unasked"}),
     **dict.fromkeys(("cli", "flows"), OUTER | {"flows"}),
     "__init__": READ | TOP | {"llm"},
 }
@@ -151,7 +166,8 @@ def test_every_public_name_is_there() -> None:
 def test_every_shipped_step_can_be_imported_and_is_what_its_table_says() -> None:
     from importlib import import_module
 
-    from synth.steps import BASES, USE
+    from synth.shipped import USE
+    from synth.steps import BASES
 
     for table, names in USE.items():
         for path in names.values():
