@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -151,15 +152,19 @@ def precision(run: Run, truth: Truth, known: Iterable[tuple[int, int]]) -> float
 
     True are planted pairs, and `known` ones whose similarity is computed here anew from the texts.
     """
-    kept_near: set[int] = set()
+    first: dict[str, int] = {}
+    same = [
+        first.setdefault(" ".join(WORD.findall(text.lower())), row) for row, text in enumerate(truth.texts)
+    ]
     pairs = [(one, two) for one, two, share in truth.pairs if share >= 0.8]
     pairs += [(one, two) for one, two in known if similarity(truth.texts[one], truth.texts[two]) >= 0.8]
+    near: defaultdict[int, set[int]] = defaultdict(set)
     for one, two in pairs:
-        if one not in run.removed:
-            kept_near.add(two)
-        if two not in run.removed:
-            kept_near.add(one)
-    return len(run.removed & kept_near) / max(1, len(run.removed))
+        near[same[one]].add(same[two])
+        near[same[two]].add(same[one])
+    stay = {same[row] for row in range(len(same)) if row not in run.removed}
+    right = sum(same[row] in stay or not stay.isdisjoint(near[same[row]]) for row in run.removed)
+    return right / max(1, len(run.removed))
 
 
 def compared(rows: int, truth: Truth, folder: Path, peers: Path | None, *, near: bool) -> None:

@@ -9,7 +9,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Unpack
@@ -17,6 +17,7 @@ from typing import Unpack
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from synth.errors import RequestFailed
 from synth.prompts import Prompts
@@ -34,7 +35,7 @@ class Files:
     paths: list[Path]
     folder: Path
     columns: list[str] = field(default_factory=list)
-    alive: list[np.ndarray] = field(default_factory=list)
+    alive: list[NDArray[np.bool_]] = field(default_factory=list)
     digest: str = ""
     prompts: Prompts = field(default_factory=lambda: Prompts(Path()))
 
@@ -46,7 +47,7 @@ class Files:
             table = read_parquet(path, self.columns).filter(pa.array(mask))
             yield from table.select(self.columns).to_batches(max_chunksize=4096)
 
-    def ask(self, asked: list[Prompt], **sampling: Unpack[Sampling]) -> list[Reply | RequestFailed]:
+    def ask(self, asked: Sequence[Prompt], **sampling: Unpack[Sampling]) -> list[Reply | RequestFailed]:
         raise AssertionError("nobody is asked")
 
 

@@ -93,7 +93,7 @@ def _joining() -> set[str]:
 
 
 @kernel
-def character(data: NDArray[np.uint8], at: int) -> tuple[int, int]:
+def character(data: NDArray[np.uint8], at: int) -> tuple[np.int64, int]:
     """The character whose UTF-8 begins here, and where the next one does."""
     byte = np.int64(data[at])
     if byte < 0x80:
@@ -121,10 +121,10 @@ def _fold(
     starts, stops = np.zeros(rows, np.int64), np.zeros(rows, np.int64)
     left = np.zeros(rows, np.bool_)
     plain = np.full(128, SPACE, np.uint8)
-    for code in range(128):
-        if sizes[code] == 1:
-            plain[code] = table[begins[code]]
-    to = 0
+    for letter in range(128):
+        if sizes[letter] == 1:
+            plain[letter] = table[begins[letter]]
+    to, code = 0, np.int64(0)
     for row in range(rows):
         start, at, end = to, ends[row], ends[row + 1]
         last = np.uint8(SPACE)  # a space goes nowhere behind a space

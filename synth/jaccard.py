@@ -61,7 +61,7 @@ def _end(packed: NDArray[np.uint64], begin: int) -> int:
 
 
 @kernel
-def _agree(keys: NDArray[np.uint32], one: int, other: int, number: int) -> bool:
+def _agree(keys: NDArray[np.uint32], one: np.int64, other: np.int64, number: int) -> bool:
     """Whether two rows agree in one of the first bands."""
     agree = 0
     for band in range(number):  # without a way out, so that it is done many at once

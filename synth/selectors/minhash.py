@@ -32,8 +32,8 @@ MOST = 256
 class Pairs:
     """Rows by their number, and the Jaccard similarity of each pair; a row and its copies have 1."""
 
-    first: NDArray[np.int64]
-    second: NDArray[np.int64]
+    first: NDArray[np.int64 | np.int32]
+    second: NDArray[np.int64 | np.int32]
     similarity: NDArray[np.float64]
 
 
@@ -55,7 +55,7 @@ class MinHash(Selector):
     pair is verified. The pairs from `lowest` on are stored with the run: another threshold takes seconds.
     A text without a letter or sign is near nothing.
 
-    Memory: 160 bytes a row, and 8 a word of those rows that share a bucket with another.
+    Memory: 230 bytes a row; 320 more, and 8 a word, for rows that share a bucket with another.
     """
 
     columns: ClassVar[tuple[str, ...]] = ("id", "messages", "verdicts")
