@@ -35,7 +35,7 @@ def _mixed(value: np.uint64) -> np.uint64:
 
 
 @kernel
-def _spaceless(code: np.int64) -> bool:
+def _spaceless(code: np.int64) -> np.bool_:
     """Whether a character's script puts no spaces between words: Thai, Lao, Burmese, Khmer, kana, Han."""
     return (
         0x0E00 <= code < 0x0F00
