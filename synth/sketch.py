@@ -72,7 +72,7 @@ def _parts(data: NDArray[np.uint8], start: int, end: int, out: NDArray[np.uint64
         while at < end:
             code, at = character(data, at)
             all_of_them += code != SPACE
-            without += _spaceless(code)
+            without += int(_spaceless(code))
         characters = 2 * without > all_of_them
     if not characters:
         return parts
