@@ -49,6 +49,7 @@ USE: dict[str, dict[str, str]] = {
         "ifd": "synth.selectors.ifd:IFD",
         "perplexity": "synth.selectors.perplexity:Perplexity",
         "reward": "synth.selectors.reward:Reward",
+        "minhash": "synth.selectors.minhash:MinHash",
         "best_of": "synth.selectors.best_of:BestOf",
         "semantic": "synth.selectors.semantic:Semantic",
         "diverse": "synth.selectors.diverse:Diverse",

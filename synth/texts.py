@@ -21,38 +21,34 @@ def texts(batch: pa.RecordBatch, on: On) -> pa.StringArray:
     As in `Record.question` and `Record.answer`, a row that ends with no assistant's turn has no answer, and
     its question is all of it but, where there are several turns, the last.
     """
-    turns = batch["messages"]
-    values = turns.flatten()
-    if "tool_calls" in [field.name for field in values.type]:
-        return pa.array([_said(row, on) for row in turns.to_pylist()], pa.string())
-    counts = np.asarray(pa.compute.fill_null(pa.compute.list_value_length(turns), 0))
-    ends = np.cumsum(counts)
+    contents, _, offsets = turns(batch, on)
+    return pa.compute.binary_join(pa.ListArray.from_arrays(offsets, contents), BETWEEN)
+
+
+def turns(batch: pa.RecordBatch, on: On) -> tuple[pa.StringArray, pa.StringArray, pa.Int32Array]:
+    """What the turns say that `texts` joins, their roles, and where those of each row begin and end."""
+    rows = batch["messages"]
+    values = rows.flatten()
     contents, roles = values.field("content"), values.field("role")
-    some = counts > 0
-    answered = np.zeros(len(counts), np.bool_)
-    last = roles.take(pa.array(ends[some] - 1))
-    answered[some] = pa.compute.equal(last, "assistant").to_numpy(zero_copy_only=False)
-    if on == "answer":
-        at = pa.array(np.where(answered, ends - 1, 0), mask=~answered)
-        return pa.compute.fill_null(contents.take(at), "")
-    if on == "question":
+    if "tool_calls" in [field.name for field in values.type]:
+        contents = pa.array([said(message(turn)) for turn in values.to_pylist()], pa.string())
+    counts = np.asarray(pa.compute.fill_null(pa.compute.list_value_length(rows), 0))
+    ends = np.cumsum(counts)
+    if on != "conversation":
+        some = counts > 0
+        answered = np.zeros(len(counts), np.bool_)
+        last = roles.take(pa.array(ends[some] - 1))
+        answered[some] = pa.compute.equal(last, "assistant").to_numpy(zero_copy_only=False)
         without = answered | (counts > 1)
-        keep = np.ones(len(contents), np.bool_)
-        keep[ends[without] - 1] = False
-        contents, ends = contents.filter(pa.array(keep)), ends - np.cumsum(without)
-    offsets = pa.array(np.concatenate([[0], ends]), pa.int32())
-    lists = pa.ListArray.from_arrays(offsets, contents)
-    return pa.compute.binary_join(lists, BETWEEN)
-
-
-def _said(row: list[dict[str, object]], on: On) -> str:
-    turns = [message(turn) for turn in row]
-    answered = bool(turns) and turns[-1]["role"] == "assistant"
-    if on == "answer":
-        return said(turns[-1]) if answered else ""
-    if on == "question" and (answered or len(turns) > 1):
-        turns = turns[:-1]
-    return BETWEEN.join(map(said, turns))
+        keep = np.full(len(contents), on == "question")
+        if on == "question":
+            keep[ends[without] - 1] = False
+            ends = ends - np.cumsum(without)
+        else:
+            keep[ends[answered] - 1] = True
+            ends = np.cumsum(answered)
+        contents, roles = contents.filter(pa.array(keep)), roles.filter(pa.array(keep))
+    return contents, roles, pa.array(np.concatenate([[0], ends]), pa.int32())
 
 
 def fold(text: str) -> str:

@@ -15,7 +15,18 @@ STEPS = {"strategies", "filters", "selectors", "student", "evaluators"}
 BASE = {"types", "errors", "shipped"}
 READ = BASE | {"steps", "recipe", "prompts", "store", "seeds", "chunks", "constraints", "guard"}
 READ |= {"readers", "documents", "taxonomy", "sandbox", "schemas", "answers", "texts", "edits", "formats"}
-READ |= {"judging", "weights", "ranks", "folding", "sketch", "bands", "jaccard", "embeddings", "vectors"}
+READ |= {
+    "judging",
+    "weights",
+    "ranks",
+    "batches",
+    "folding",
+    "sketch",
+    "bands",
+    "jaccard",
+    "embeddings",
+    "vectors",
+}
 TOP = {
     "account",
     "catalogue",
@@ -67,7 +78,9 @@ MAY: dict[str, set[str]] = {
     "steps": BASE,
     **dict.fromkeys(("recipe", "prompts", "store", "seeds", "constraints"), READ),
     **dict.fromkeys(("readers", "documents", "taxonomy", "texts", "edits", "formats"), READ),
-    **dict.fromkeys(("ranks", "folding", "sketch", "bands", "jaccard", "embeddings", "vectors"), READ),
+    **dict.fromkeys(
+        ("ranks", "batches", "folding", "sketch", "bands", "jaccard", "embeddings", "vectors"), READ
+    ),
     **{room: READ | {room} for room in STEPS | {"llm"}},
     "novelty": READ,
     "units": READ | {"llm", "novelty"},
