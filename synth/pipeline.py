@@ -186,7 +186,8 @@ async def _targeted(run: Run, steps: Steps, progress: Progress) -> list[Path]:
 
 
 def _selected(run: Run, ask: curation.AskAll) -> curation.Decided:
-    return curation.select(run.dataset, run.recipe.select, run.checked.prompts, ask)
+    checked = run.checked
+    return curation.select(run.dataset, run.recipe.select, checked.prompts, ask, checked.questions)
 
 
 def _ask_in(loop: asyncio.AbstractEventLoop, judge: Asker) -> curation.AskAll:

@@ -213,6 +213,8 @@ class Rows(Protocol):
     digest: str
     """A hash of the rows: their files, and which of them are kept so far."""
     prompts: "Prompts"
+    questions: "Sequence[Question]"
+    """Where the selector `reads_questions`: those of the recipe's evaluators, and of the project's data/eval."""
 
     def __len__(self) -> int: ...
 
@@ -235,6 +237,11 @@ class Selector(Step, ABC):
     @property
     def asks(self) -> bool:
         """Whether it asks the judge."""
+        return False
+
+    @property
+    def reads_questions(self) -> bool:
+        """Whether it is given the questions that students are evaluated by, which then decide the run's name."""
         return False
 
     def versions(self) -> dict[str, str]:
@@ -309,6 +316,7 @@ USE: dict[str, dict[str, str]] = {
         "honesty": "synth.filters.honesty:Honesty",
     },
     "select": {
+        "decontaminate": "synth.selectors.decontaminate:Decontaminate",
         "exact": "synth.selectors.exact:Exact",
         "best_of": "synth.selectors.best_of:BestOf",
     },
