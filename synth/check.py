@@ -3,11 +3,12 @@
 import importlib.util
 import inspect
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from synth import items
-from synth.errors import DataError, RecipeError
+from synth import formats, items
+from synth.errors import DataError, RecipeError, Unusable
 from synth.llm import server, weights
 from synth.prompts import Prompts
 from synth.readers import notes
@@ -35,6 +36,8 @@ class Checked:
 
     def notes(self) -> list[str]:
         """What of a folder of documents becomes no seed, for a person to know before anything is paid."""
+        if self.recipe.of_rows:
+            return []
         return notes(self.recipe.seeds.path)
 
 
@@ -46,8 +49,9 @@ def check(recipe: Recipe) -> Checked:
         DataError: a seed or evaluation file is.
     """
     prompts = Prompts(recipe.root, recipe.language)
+    numbered = _numbers_lines(recipe)
     try:
-        seeds = read_seeds(**recipe.seeds.model_dump(exclude={"balance"}))
+        seeds = read_seeds(**recipe.seeds.model_dump(exclude={"balance"}), numbered=numbered)
     except DataError as error:
         raise RecipeError(recipe.file, "seeds.path", str(error)) from error
     _check_variables(recipe, prompts, seeds)
@@ -55,13 +59,14 @@ def check(recipe: Recipe) -> Checked:
     _check_target(recipe, seeds)
     _check_models(recipe)
     _check_student(recipe, prompts)
+    asked = asked_roles(recipe)
     versions = {"seeds": seeds.digest}
     for step in (*recipe.generate, *recipe.filter):
         versions |= {name: prompts.file(name).version for name in step.prompt_names()}
     for own in (*recipe.generate, *recipe.filter):
         versions |= _code_of(own)
     for name, role in recipe.roles.items():
-        if name != "judge" or recipe.judge:
+        if name in asked and (name != "judge" or recipe.judge):
             versions[name] = weights.identify(role.model)
     later: dict[str, str] = {}
     for selector in recipe.select:
@@ -94,6 +99,8 @@ def _code_of(step: Step) -> dict[str, str]:
 
 def _check_variables(recipe: Recipe, prompts: Prompts, seeds: Seeds) -> None:
     rows = frozenset.intersection(*(seeds.every | strategy.adds for strategy in recipe.generate))
+    if recipe.of_rows:
+        rows = _check_rows(recipe, seeds)
     for table, of, fields in (("generate", recipe.generate, seeds.every), ("filter", recipe.filter, rows)):
         for index, needy in enumerate(of):
             if lack := needy.missing(fields):
@@ -112,6 +119,44 @@ def _no_variable(name: str, variable: str, given: frozenset[str], some: frozense
     raise RecipeError(
         file, variable, f"no seed has this field; add it, or use one of: {', '.join(sorted(given))}"
     )
+
+
+def _numbers_lines(recipe: Recipe) -> bool:
+    """Whether seeds are the rows of a dataset.
+
+    Raises:
+        RecipeError: some strategies want that, others not; or [seeds] and [run] ask what rows can't give.
+    """
+    numbering = [strategy.numbers_lines for strategy in recipe.generate]
+    if not any(numbering):
+        return False
+    if not recipe.of_rows:
+        at = numbering.index(False)
+        mend = 'stands beside "existing", whose seeds are rows; put it into another recipe'
+        raise RecipeError(recipe.file, f"generate[{at}]", f"{recipe.generate[at].name} {mend}")
+    if recipe.run.target is not None:
+        raise RecipeError(recipe.file, "run.target", "rows that exist can't be made again; remove it")
+    for key in ("sample", "chunk", "text", "balance"):
+        if getattr(recipe.seeds, key) is not None:
+            raise RecipeError(recipe.file, f"seeds.{key}", "makes seeds of lines, not rows; remove it")
+    return True
+
+
+def _check_rows(recipe: Recipe, seeds: Seeds) -> frozenset[str]:
+    """The fields of the first row, for what rows are held to have.
+
+    Raises:
+        DataError: it is in no format that is known.
+    """
+    line = next(iter(seeds)).fields["line"]
+    if not (isinstance(line, Mapping) and formats.known(line)):
+        found = f"has the columns {', '.join(line)}" if isinstance(line, Mapping) else "is no object"
+        raise DataError(recipe.seeds.path, f"its first row {found}; rows have {formats.KNOWN}")
+    try:
+        parsed = formats.parse(line)
+    except Unusable as reason:
+        raise DataError(recipe.seeds.path, f"its first row {reason}; mend it, or leave it out") from reason
+    return frozenset(parsed.rest) | ({"rejected"} if parsed.rejected else frozenset())
 
 
 def _check_roles(recipe: Recipe) -> None:
@@ -145,10 +190,27 @@ def _check_target(recipe: Recipe, seeds: Seeds) -> None:
             )
 
 
+def asked_roles(recipe: Recipe) -> dict[str, list[str]]:
+    """Who may be asked while rows are made and curated, and by which steps."""
+    asked: dict[str, list[str]] = {}
+    for strategy in recipe.generate:
+        for name in strategy.askers:
+            asked.setdefault(name, []).append(strategy.name)
+    for step in (*recipe.judges, *(selector for selector in recipe.select if selector.asks)):
+        asked.setdefault("judge", []).append(step.name)
+        if recipe.judge is None:
+            asked.setdefault("teacher", []).append(step.name)
+    return asked
+
+
 def _check_models(recipe: Recipe) -> None:
+    asked = asked_roles(recipe)
     for name, role in {**recipe.roles, "student": recipe.student}.items():
-        if role is None:
+        if role is None or (name not in asked and name != "student"):
             continue
+        if not role.model:
+            step = next(step.name for step in (*recipe.judges, *recipe.select) if step.name in asked[name])
+            raise RecipeError(recipe.file, "judge", f'missing; "{step}" asks a model: add [judge]')
         if role.api_key_env and role.api_key_env not in os.environ:
             raise RecipeError(recipe.file, f"{name}.api_key_env", f"{role.api_key_env} is not set; export it")
         if role.endpoint:

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
-from synth import catalogue, engine, pipeline, previews, report, upkeep
+from synth import catalogue, edits, engine, pipeline, previews, report, upkeep
 from synth import tune as tuning
 from synth.errors import SynthError
 from synth.screen import err, out, rows_shown, say, steps_shown
@@ -99,9 +99,40 @@ def generate(recipe: Target, rows: Rows = None) -> None:
 
 
 @app.command()
-def curate(target: Target, rows: Rows = None) -> None:
-    """Hold the kept rows against one another, and write the training set. Asks no model."""
-    opened = pipeline.open_run(target, rows=rows, say=say)
+def curate(
+    target: Annotated[
+        str,
+        typer.Argument(metavar="RECIPE|RUN|DATASET", help="With --recipe: a file, a folder, hub:owner/name."),
+    ],
+    recipe: Annotated[
+        Path | None,
+        typer.Option(help="Curate the rows of a dataset by the filters and selectors of this recipe."),
+    ] = None,
+    rows: Rows = None,
+) -> None:
+    """Hold the kept rows of a run against one another, or curate any dataset; write the training set."""
+    if recipe is None:
+        opened = pipeline.open_run(target, rows=rows, say=say)
+    else:
+        opened = pipeline.open_run(recipe, rows=rows, say=say, change=edits.of_rows(recipe, target))
+        with rows_shown() as shown:
+            pipeline.generate(opened, shown)
+    pipeline.curate(opened)
+    _close(opened)
+
+
+@app.command()
+def dedup(
+    target: Target,
+    threshold: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Similarity from which a row repeats another.")
+    ],
+    step: Annotated[str, typer.Option(help="The selector: minhash or semantic.")] = "minhash",
+) -> None:
+    """Another threshold for the near-duplicates of a run: a new run of the same rows. Asks no model."""
+    change = edits.with_key(target, "select", step, "threshold", threshold)
+    opened = pipeline.open_run(target, say=say, change=change)
+    pipeline.generate(opened)
     pipeline.curate(opened)
     _close(opened)
 

@@ -63,6 +63,14 @@ def write_train(dataset: Dataset, recipe: Recipe) -> list[Path]:
     return [*files, card]
 
 
+def _origin(recipe: Recipe) -> str:
+    if recipe.of_rows:
+        rows = Path(recipe.seeds.path).name
+        return f"The rows of `{rows}`, curated by synth after `recipe.toml` beside this card."
+    made = "Synthetic instruction data made by synth from `recipe.toml` beside this card."
+    return f"{made}\nTeacher: `{recipe.teacher.model}`."
+
+
 def _kept(shard: Path) -> pa.Table:
     table = read_parquet(shard)
     return table.filter(pa.compute.equal(table["status"], "kept")).select(
@@ -111,8 +119,7 @@ tags:
 ---
 # {recipe.name}
 
-Synthetic instruction data made by synth from `recipe.toml` beside this card.
-Teacher: `{recipe.teacher.model}`.
+{_origin(recipe)}
 
 {counts}
 

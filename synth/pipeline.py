@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from synth import curation, engine, export, scoring, takeover, targets
+from synth import annotated, curation, engine, export, scoring, takeover, targets
 from synth.account import account, spent
 from synth.check import Checked, check
 from synth.engine import Progress
@@ -75,24 +75,32 @@ class Run:
             journal.close()
 
 
-def open_run(target: Path | str, *, rows: int | None = None, say: Say = lambda _: None) -> Run:
-    """The run of a recipe file, or of a run folder. Writes nothing.
+def open_run(
+    target: Path | str,
+    *,
+    rows: int | None = None,
+    say: Say = lambda _: None,
+    change: Callable[[str], str] | None = None,
+) -> Run:
+    """The run of a recipe file, or of a run folder; or that of its recipe with a `change`. Writes nothing.
 
     Raises:
         RecipeError, DataError: the recipe or a file that it names is wrong.
     """
-    path = Path(target)
-    if not path.is_dir():
-        checked = check(load_recipe(path, rows=rows))
-        folder = checked.recipe.root / "data" / "runs" / f"{checked.recipe.name}-{checked.key}"
-        return Run(checked, Dataset(folder), say)
-    if not (path / "recipe.toml").is_file():
-        raise RecipeError(
-            path, "", "is no run folder (no recipe.toml); name a recipe or a folder of data/runs"
-        )
-    dataset = Dataset(path.resolve())
-    asked = dataset.manifest.get("stages", {}).get("generate", {}).get("rows")
-    return Run(check(load_recipe(path / "recipe.toml", rows=rows or asked)), dataset, say)
+    file, folder = Path(target), None
+    if file.is_dir():
+        if not (file / "recipe.toml").is_file():
+            mend = "is no run folder (no recipe.toml); name a recipe or a folder of data/runs"
+            raise RecipeError(file, "", mend)
+        folder = file.resolve()
+        rows = rows or Dataset(folder).manifest.get("stages", {}).get("generate", {}).get("rows")
+        file = folder / "recipe.toml"
+    if change is None:
+        checked = check(load_recipe(file, rows=rows))
+    else:
+        checked, folder = check(load_recipe(file, rows=rows, change=change)), None
+    runs = checked.recipe.root / "data" / "runs"
+    return Run(checked, Dataset(folder or runs / f"{checked.recipe.name}-{checked.key}"), say)
 
 
 def generate(run: Run, on_progress: Callable[[Progress, Models], None] = lambda *_: None) -> Counts:
@@ -276,15 +284,16 @@ def curate(run: Run) -> Counts:
         inputs = _hash([run.checked.key, {name: file["sha256"] for name, file in generated["files"].items()}])
         if run.dataset.done("curate", inputs) is None:
             start = time.monotonic()
-            run.dataset.clear("curated")
-            run.dataset.clear("train")
-            run.dataset.clear("preference")
+            for stage in ("curated", "train", "preference", "annotated", "kept"):
+                run.dataset.clear(stage)
             meters: dict[str, Meter] = {}
             decided = _selected(run, lambda by, asked, sampling: _ask_judge(run, meters, by, asked, sampling))
             if run.recipe.run.target is not None:
                 curation.trim(run.dataset, decided, quotas_of(run))
             files = list(curation.write(run.dataset, decided))
             files += export.write_train(run.dataset, run.recipe)
+            if run.recipe.of_rows:
+                files += annotated.write(run.dataset, run.checked.seeds, run.recipe.seeds.path)
             counts = run.dataset.counts().to_json()
             entry = {"inputs": inputs, "counts": counts, "spent": spent(run.dataset, "curated")}
             entry["asked"] = {by: meter.to_json() for by, meter in meters.items()}

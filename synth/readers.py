@@ -7,6 +7,7 @@ import csv
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -38,6 +39,28 @@ def reader(path: str, text: str | None = None) -> Callable[[], Lines]:
     """
     read = _of(path)
     return read if text is None else partial(_renamed, path, read, text)
+
+
+def row_reader(path: str) -> Callable[[], Lines]:
+    """What reads the rows of a dataset: a .parquet, .jsonl, .json or .csv file, a folder, or a Hub set.
+
+    Raises:
+        DataError: there is nothing at `path`, or nothing that holds rows.
+    """
+    place = Path(path)
+    if path.startswith("hub:"):
+        return _hub(path.removeprefix("hub:"))
+    if place.is_dir():
+        files = [file for file in _files(place) if file.suffix.lower() in (".parquet", ".jsonl")]
+        if not files:
+            raise DataError(place, "holds no .parquet and no .jsonl files; name a dataset's folder or file")
+        return lambda: chain.from_iterable(row_reader(str(file))() for file in files)
+    kinds = {".jsonl": _jsonl, ".csv": _csv, ".parquet": _parquet, ".json": _json}
+    if not place.is_file():
+        raise DataError(place, "no such file; correct the path, or write hub:owner/name")
+    if place.suffix.lower() not in kinds:
+        raise DataError(place, f"datasets are {', '.join(kinds)} files, folders of them, or hub:owner/name")
+    return partial(kinds[place.suffix.lower()], place)
 
 
 def notes(path: str) -> list[str]:
@@ -104,6 +127,17 @@ def _jsonl(file: Path) -> Lines:
             if not isinstance(fields, dict):
                 raise DataError(f"{file}:{number}", "must be a JSON object; write {...}")
             yield fields
+
+
+def _json(file: Path) -> Lines:
+    """A list of objects; the whole file is in memory."""
+    try:
+        rows = orjson.loads(file.read_bytes())
+    except orjson.JSONDecodeError as error:
+        raise DataError(file, f"is no JSON ({error}); mend it") from error
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise DataError(file, "must be a list of objects; write [{...}, {...}]")
+    yield from rows
 
 
 def _csv(file: Path) -> Lines:

@@ -7,7 +7,7 @@ Paths in a recipe are relative to the project: the nearest folder at or above th
 import hashlib
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -26,6 +26,8 @@ from synth import steps
 from synth.errors import RecipeError
 from synth.types import Sampling
 
+NOBODY = ""
+"""The model of a teacher that isn't there, and that nobody asks."""
 STEP_TABLES = ("generate", "filter", "select", "evaluate")
 
 
@@ -201,6 +203,11 @@ class Recipe(Table):
         return {"teacher": self.teacher, "judge": self.judge or self.teacher, **self.teachers}
 
     @property
+    def of_rows(self) -> bool:
+        """Whether its rows are those of a dataset, and not made."""
+        return all(strategy.numbers_lines for strategy in self.generate)
+
+    @property
     def filters(self) -> tuple[steps.Filter, ...]:
         """The free checks, in recipe order."""
         return tuple(step for step in self.filter if isinstance(step, steps.Filter))
@@ -254,6 +261,8 @@ class Recipe(Table):
 def find_root(file: Path) -> Path:
     """The project that a recipe belongs to."""
     folder = file.resolve().parent
+    if folder.parent.parts[-2:] == ("data", "runs"):  # a run folder
+        return folder.parents[2]
     marked = (
         up
         for up in (folder, *folder.parents)
@@ -262,15 +271,17 @@ def find_root(file: Path) -> Path:
     return next(marked, folder)
 
 
-def load_recipe(file: Path | str, *, rows: int | None = None) -> Recipe:
-    """Read, check and build a recipe. `rows` overrides `[seeds] rows`.
+def load_recipe(
+    file: Path | str, *, rows: int | None = None, change: Callable[[str], str] = lambda text: text
+) -> Recipe:
+    """Read, check and build a recipe. `rows` overrides `[seeds] rows`; `change` edits its text before.
 
     Raises:
         RecipeError: naming the file, the key and the mend. Nothing has been written.
     """
     path = Path(file)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = change(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(
             path, "", f"can't be read as a recipe ({error.__class__.__name__}); name a .toml file"
@@ -283,13 +294,15 @@ def load_recipe(file: Path | str, *, rows: int | None = None) -> Recipe:
     if str(root) not in sys.path:
         sys.path.append(str(root))  # a user's own steps stand beside the recipe
     for table in STEP_TABLES:
-        data[table] = [
-            _step(path, root, table, index, entry) for index, entry in enumerate(_entries(path, table, data))
-        ]
-    if rows is not None and isinstance(data.get("seeds"), dict):
-        data["seeds"]["rows"] = rows
-    if isinstance(data.get("seeds"), dict) and isinstance(data["seeds"].get("path"), str):
-        data["seeds"]["path"] = _resolve(root, data["seeds"]["path"])
+        entries = enumerate(_entries(path, table, data))
+        data[table] = [_step(path, root, table, index, entry) for index, entry in entries]
+    seeds = data.get("seeds")
+    if rows is not None and isinstance(seeds, dict):
+        seeds["rows"] = rows
+    if isinstance(seeds, dict) and isinstance(seeds.get("path"), str):
+        seeds["path"] = _resolve(root, seeds["path"])
+    if all(strategy.numbers_lines for strategy in data["generate"]):
+        data.setdefault("teacher", {"model": NOBODY})
     if reserved := {"file", "root", "text"} & data.keys():
         raise RecipeError(path, reserved.pop(), "unknown key; remove it")
     try:

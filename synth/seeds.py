@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from synth.chunks import chunks
 from synth.documents import Pages
 from synth.errors import DataError
-from synth.readers import Lines, reader
+from synth.readers import Lines, reader, row_reader
 from synth.types import JSON, Seed
 
 BATCH = 4096
@@ -69,6 +69,7 @@ def read_seeds(
     sample: int | None = None,
     chunk: int | None = None,
     overlap: int = 0,
+    numbered: bool = False,
 ) -> Seeds:
     """The seeds of a file, a folder or `hub:owner/name`, equal lines once, in file order.
 
@@ -83,11 +84,13 @@ def read_seeds(
     with its other fields and its place in the text as `start` and `end` (see `synth.chunks`); of a PDF also
     the number of the `page` that it begins on.
 
+    With `numbered`, all rows of a dataset, equal ones too, each as `row` (from 1) and `line`.
+
     Raises:
         DataError: the file is missing, empty, corrupt, or has fewer lines than asked; names the mend. When
             iterated: the file changed since.
     """
-    read = reader(path, text)
+    read = partial(_numbered, row_reader(path)) if numbered else reader(path, text)
     if chunk is not None:
         read = partial(_chunked, path, read, chunk, overlap)
     return _Streamed(path, read, rows) if sample is None else _Drawn(path, read, rows, sample)
@@ -206,6 +209,11 @@ def _digest(ids: Ids) -> str:
     for start in range(0, len(ids), BATCH):
         digest.update(ids[start : start + BATCH].astype(">u8").tobytes().hex().encode())
     return digest.hexdigest()
+
+
+def _numbered(read: Callable[[], Lines]) -> Lines:
+    for number, line in enumerate(read(), 1):
+        yield {"row": number, "line": line}
 
 
 def _chunked(path: str, read: Callable[[], Lines], size: int, overlap: int) -> Lines:

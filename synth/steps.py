@@ -75,6 +75,9 @@ class Step(BaseModel):
 class Strategy(Step, ABC):
     """Turns one seed into records, with as many requests as it likes."""
 
+    numbers_lines: ClassVar[bool] = False
+    """Whether its seeds are all lines of the file, equal ones too, each as `row` (from 1) and `line`."""
+
     samples: int = Field(default=1, gt=0)
     """How many times each seed is taken, with another draw of the model's each time."""
     teacher: str = "teacher"
@@ -214,7 +217,7 @@ class Rows(Protocol):
     """A hash of the rows: their files, and which of them are kept so far."""
     prompts: "Prompts"
     questions: "Sequence[Question]"
-    """Where the selector `reads_questions`: those of the recipe's evaluators, and of the project's data/eval."""
+    """Those of the recipe's evaluators and of data/eval, where the selector `reads_questions`."""
 
     def __len__(self) -> int: ...
 
@@ -233,15 +236,12 @@ class Selector(Step, ABC):
 
     columns: ClassVar[tuple[str, ...]] = ("id", "messages")
     """The columns of the batches that `select` reads."""
+    reads_questions: ClassVar[bool] = False
+    """Whether `Rows.questions` are given to it, which then decide the run's name."""
 
     @property
     def asks(self) -> bool:
         """Whether it asks the judge."""
-        return False
-
-    @property
-    def reads_questions(self) -> bool:
-        """Whether it is given the questions that students are evaluated by, which then decide the run's name."""
         return False
 
     def versions(self) -> dict[str, str]:
@@ -300,6 +300,7 @@ USE: dict[str, dict[str, str]] = {
         "best_of_n": "synth.strategies.best_of_n:BestOfN",
         "preference": "synth.strategies.preference:Preference",
         "code": "synth.strategies.code:Code",
+        "existing": "synth.strategies.existing:Existing",
     },
     "filter": {
         "truncated": "synth.filters.text:Truncated",

@@ -146,9 +146,8 @@ async def _finish(record: Record, steps: Steps, ask: UnitAsk, *, new: bool) -> R
 def _identified(unit: Unit, number: int, record: Record) -> Record:
     content = [unit.strategy.name, unit.index, unit.seed.id, unit.sample, number, list(record.messages)]
     digest = hashlib.sha256(orjson.dumps(content)).hexdigest()
-    return replace(
-        record, id=digest[:16], strategy=unit.strategy.name, seed_id=unit.seed.id, sample=unit.sample
-    )
+    named, strategy = record.id or digest[:16], unit.strategy.name
+    return replace(record, id=named, strategy=strategy, seed_id=unit.seed.id, sample=unit.sample)
 
 
 async def filtered(record: Record, steps: Steps) -> Record:

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 STEPS = {"strategies", "filters", "selectors", "student", "evaluators"}
 BASE = {"types", "errors"}
 READ = BASE | {"steps", "recipe", "prompts", "store", "seeds", "chunks", "constraints", "guard"}
-READ |= {"readers", "documents", "taxonomy", "sandbox", "schemas", "answers", "texts"}
+READ |= {"readers", "documents", "taxonomy", "sandbox", "schemas", "answers", "texts", "edits", "formats"}
 READ |= {"contamination", "grams", "items", "rephrased"}
 TOP = {
     "account",
@@ -22,6 +22,7 @@ TOP = {
     "check",
     "curation",
     "takeover",
+    "annotated",
     "models",
     "previews",
     "screen",
@@ -32,7 +33,19 @@ TOP = {
     "report",
     "pipeline",
 }
-OUTER = {"account", "guard", "pipeline", "previews", "recipe", "report", "screen", "store", "tune", "upkeep"}
+OUTER = {
+    "account",
+    "guard",
+    "pipeline",
+    "previews",
+    "recipe",
+    "report",
+    "screen",
+    "store",
+    "tune",
+    "upkeep",
+    "edits",
+}
 OUTER |= {"errors", "engine", "models", "scoring", "catalogue"}
 """What the two faces of synth show; engine, models and scoring for their result types."""
 MAY: dict[str, set[str]] = {
@@ -46,7 +59,7 @@ MAY: dict[str, set[str]] = {
     "errors": set(),
     "steps": BASE,
     **dict.fromkeys(("recipe", "prompts", "store", "seeds", "constraints"), READ),
-    **dict.fromkeys(("readers", "documents", "taxonomy", "texts"), READ),
+    **dict.fromkeys(("readers", "documents", "taxonomy", "texts", "edits", "formats"), READ),
     **dict.fromkeys(("contamination", "grams", "items", "rephrased"), READ),
     **{room: READ | {room} for room in STEPS | {"llm"}},
     "novelty": READ,

@@ -21,6 +21,8 @@ class Decontaminate(Selector):
     The questions of the recipe's [[evaluate]] steps and the files of `data/eval` always count as items.
     """
 
+    reads_questions: ClassVar[bool] = True
+
     against: tuple[str, ...] = ()
     """More items: .jsonl, .csv or .parquet files, or `hub:owner/name`."""
     field: str | None = None
@@ -36,11 +38,6 @@ class Decontaminate(Selector):
     """`cover` rejects where more than this share of an item's words lies in shared runs of 8."""
     likeness: float = Field(default=0.5, gt=0, lt=1)
     """`rephrased` rejects from this likeness (0 to 1) on."""
-
-    @property
-    def reads_questions(self) -> bool:
-        """Always."""
-        return True
 
     def versions(self) -> dict[str, str]:
         """The hash of each file of items."""
