@@ -15,6 +15,7 @@ STEPS = {"strategies", "filters", "selectors", "student", "evaluators"}
 BASE = {"types", "errors"}
 READ = BASE | {"steps", "recipe", "prompts", "store", "seeds", "chunks", "constraints", "guard"}
 READ |= {"readers", "documents", "taxonomy", "sandbox", "schemas", "answers", "texts", "edits", "formats"}
+READ |= {"ranks", "folding", "sketch", "bands", "jaccard"}
 READ |= {"contamination", "grams", "items", "rephrased"}
 TOP = {
     "account",
@@ -60,6 +61,7 @@ MAY: dict[str, set[str]] = {
     "steps": BASE,
     **dict.fromkeys(("recipe", "prompts", "store", "seeds", "constraints"), READ),
     **dict.fromkeys(("readers", "documents", "taxonomy", "texts", "edits", "formats"), READ),
+    **dict.fromkeys(("ranks", "folding", "sketch", "bands", "jaccard"), READ),
     **dict.fromkeys(("contamination", "grams", "items", "rephrased"), READ),
     **{room: READ | {room} for room in STEPS | {"llm"}},
     "novelty": READ,
