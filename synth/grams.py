@@ -1,22 +1,25 @@
-"""Words and runs of words as 64-bit hashes: which texts of a fixed set share runs of n words with others.
+"""Words and runs of words as hashes of 64 bits: which texts of a fixed set share runs of n words with others.
 
-Words are runs of letters and digits in NFKC and lower case; a Chinese, Japanese or Korean sign is one by
-itself. The hashes of runs roll (Karp and Rabin 1987, doi:10.1147/rd.312.0249). numba releases the GIL.
+Words are those of folded text; a Chinese, Japanese or Korean sign is one by itself. The hashes of runs roll
+(Karp and Rabin 1987, doi:10.1147/rd.312.0249).
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-import numba
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+
+from synth.folding import folded, kernel
 
 Hashes: TypeAlias = "NDArray[np.uint64]"
 Counts: TypeAlias = "NDArray[np.int64]"
 
 FNV = np.uint64(1099511628211)
 SEED = np.uint64(14695981039346656037)
+BLANK = 32
 BASE = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -34,6 +37,12 @@ class Words:
         """The words of one text."""
         return self.hashes[self.ends[text] : self.ends[text + 1]]
 
+    def part(self, chosen: Iterable[int]) -> "Words":
+        """The words of some of the texts."""
+        parts = [self.of(text) for text in chosen]
+        hashes = np.concatenate(parts) if parts else np.zeros(0, np.uint64)
+        return Words(hashes, np.cumsum([0, *map(len, parts)]))
+
     @property
     def counts(self) -> Counts:
         """How many words each text has."""
@@ -41,63 +50,33 @@ class Words:
 
 
 def words(texts: pa.StringArray) -> Words:
-    """The words of texts; null has none."""
-    folded = pa.compute.utf8_lower(pa.compute.utf8_normalize(pa.compute.fill_null(texts, ""), "NFKC"))
-    folded = folded.cast(pa.large_string())
-    _, offsets, data = folded.buffers()
-    starts = np.frombuffer(offsets, np.int64)[folded.offset : folded.offset + len(folded) + 1]
-    text = np.frombuffer(data, np.uint8) if data else np.zeros(0, np.uint8)
-    ends = np.zeros(len(folded) + 1, np.int64)
-    hashes = np.empty(int(starts[-1] - starts[0]), np.uint64)
-    total = _words(text, starts, hashes, ends)
-    return Words(hashes[:total].copy(), ends)
+    """The words of folded texts; null has none."""
+    text = folded(texts)
+    hashes, ends = _words(text.data, text.starts, text.ends)
+    return Words(hashes, ends)
 
 
-@numba.njit(cache=True, nogil=True)
-def _words(text, starts, hashes, ends):  # type: ignore[no-untyped-def]
-    """Fills `hashes` and `ends`; says how many words there are. UTF-8 is read byte by byte."""
+@kernel
+def _words(
+    data: NDArray[np.uint8], starts: NDArray[np.int64], stops: NDArray[np.int64]
+) -> tuple[Hashes, Counts]:
+    """The hash of each word, and where each text's words end."""
+    hashes, ends = np.empty(len(data), np.uint64), np.zeros(len(starts) + 1, np.int64)
     total = 0
-    for row in range(len(starts) - 1):
-        at, word = starts[row], SEED
-        inside = False
-        while at < starts[row + 1]:
-            byte = text[at]
-            size = 1 if byte < 0x80 else 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
-            alone = False
-            if size == 1:
-                letter = 48 <= byte <= 57 or 97 <= byte <= 122
-            elif size == 2:
-                letter = byte > 0xC2 or text[at + 1] >= 0xAA  # up to U+00A9 are signs
-                if byte == 0xC3 and (text[at + 1] == 0x97 or text[at + 1] == 0xB7):
-                    letter = False  # times, divided by
-                if byte == 0xC2:
-                    letter = text[at + 1] in (0xAA, 0xB5, 0xBA)
-            elif size == 3:
-                letter = not (byte == 0xE2 and text[at + 1] < 0xB0)  # U+2000 to U+2BFF
-                letter = letter and not (byte == 0xE3 and text[at + 1] == 0x80)  # U+3000 to U+303F
-                alone = letter and 0xE3 <= byte <= 0xED
-            else:
-                letter = byte == 0xF0 and text[at + 1] != 0x9F  # emoji
-                alone = letter and text[at + 1] >= 0xA0
-            if inside and (alone or not letter):
-                hashes[total] = word
+    for row in range(len(starts)):
+        word, inside = SEED, False
+        for at in range(starts[row], stops[row] + 1):
+            byte = data[at] if at < stops[row] else np.uint8(BLANK)
+            alone = 0xE3 <= byte <= 0xED  # the first byte of a sign of Chinese, Japanese or Korean
+            if inside and (alone or byte == BLANK):
+                hashes[total], inside = word, False
                 total += 1
-                inside = False
-            if letter:
+            if byte != BLANK:
                 if not inside:
                     word, inside = SEED, True
-                for place in range(at, at + size):
-                    word = (word ^ np.uint64(text[place])) * FNV
-                if alone:
-                    hashes[total] = word
-                    total += 1
-                    inside = False
-            at += size
-        if inside:
-            hashes[total] = word
-            total += 1
+                word = (word ^ np.uint64(byte)) * FNV
         ends[row + 1] = total
-    return total
+    return hashes[:total].copy(), ends
 
 
 class Runs:
@@ -138,14 +117,14 @@ class Runs:
         return found[:, 0], found[:, 1], found[:, 2]
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _mixed(word):  # type: ignore[no-untyped-def]
     word ^= word >> np.uint64(32)
     word *= BASE
     return word ^ (word >> np.uint64(29))
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _runs(hashes, ends, size):  # type: ignore[no-untyped-def]
     """The hash of each run of `size` words, and where it begins."""
     runs = np.empty(len(hashes), np.uint64)
@@ -166,7 +145,7 @@ def _runs(hashes, ends, size):  # type: ignore[no-untyped-def]
     return runs[:total].copy(), places[:total].copy()
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _slots(distinct):  # type: ignore[no-untyped-def]
     """A hash table with open addressing: the place in `distinct`, or -1."""
     size = 16
@@ -181,7 +160,7 @@ def _slots(distinct):  # type: ignore[no-untyped-def]
     return slots
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _shared(hashes, ends, size, distinct, slots, first, texts, places):  # type: ignore[no-untyped-def]
     found = np.empty((16, 3), np.int64)
     total = 0

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from synth.errors import DataError
-from synth.readers import reader
+from synth.readers import row_reader
 from synth.steps import Question, near
 from synth.store import sha256
 
@@ -29,7 +29,7 @@ def read_items(path: str, field: str | None = None) -> Iterator[Item]:
     """
     name = path.removeprefix("hub:") if path.startswith("hub:") else "/".join(Path(path).parts[-2:])
     number = 0
-    for number, line in enumerate(reader(path)(), 1):
+    for number, line in enumerate(row_reader(path)(), 1):
         yield Item(f"{name}:{number}", _text(f"{path}:{number}", line, field))
     if not number:
         raise DataError(path, "has no evaluation items; put at least one in")

@@ -1,30 +1,66 @@
 """Texts that say in other words what one of a fixed set says: the nearest by TF-IDF, then a likeness.
 
-Two stages as in the LLM decontaminator (Yang et al. 2023, arXiv 2311.04850), both of them free.
+Two stages as in the LLM decontaminator (Yang et al. 2023, arXiv 2311.04850), here without any model. The
+second is a logistic rule of three figures: how near two texts are, how much nearer than the set's texts use to
+be, and whether they name the same numbers. docs/decontamination.md says what it was fitted on and measured on.
 """
 
 import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-from sklearn.feature_extraction.text import TfidfVectorizer
+from synth.tfidf import Nearest
 
-NEAREST = 5
+if TYPE_CHECKING:
+    pass
+
+COMPARED = 5
 """Texts of the set that a text is compared with."""
-BLOCK = 512
-FLOOR = 0.02
+RANKS = 10, 20
+"""The neighbours, by rank, that tell how near the set's texts are to any text of this kind."""
+USUAL = 0.2
+"""How near those neighbours are at least taken to be."""
+FARTHEST = 0.27
+"""Texts that are no nearer never reach a likeness of 0.05."""
 NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?|[a-z]+")
-UNITS = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"
+CODE = re.compile(
+    r"^\s*(?:def \w+\(|class \w+|import \w|from \w+ import|return\b|#include|public |func(?:tion)? \w+\()",
+    re.M,
 )
-NAMED = {word: float(value) for value, word in enumerate(UNITS.split())}
-NAMED |= {word: 10.0 * value for value, word in enumerate(["twenty", "thirty", "forty", "fifty", "sixty"], 2)}
-NAMED |= {"seventeen": 17, "eighteen": 18, "nineteen": 19, "seventy": 70, "eighty": 80, "ninety": 90}
-NAMED |= {"hundred": 100, "thousand": 1000, "million": 1_000_000, "dozen": 12, "couple": 2, "pair": 2}
-NAMED |= {"twice": 2, "double": 2, "doubled": 2, "triple": 3, "thrice": 3, "half": 0.5}
-NAMED |= {"first": 1, "second": 2, "third": 3, "fourth": 4, "quarter": 4, "fifth": 5}
+NAMED = {
+    word: value
+    for value, words in {
+        **dict(
+            enumerate(["zero", "one,first", "two,second,couple,pair,twice,double,doubled", "three,third,thrice"])
+        ),
+        **dict(enumerate(["four,fourth,quarter", "five,fifth", "six", "seven", "eight", "nine", "ten", "eleven"], 4)),
+        **dict(enumerate(["twelve,dozen", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen"], 12)),
+        19: "nineteen", 20: "twenty", 30: "thirty", 40: "forty", 50: "fifty", 60: "sixty", 70: "seventy",
+        80: "eighty", 90: "ninety", 100: "hundred", 1000: "thousand", 1_000_000: "million", 0.5: "half",
+    }.items()
+    for word in words.split(",")
+} | {"triple": 3}
+
+
+class Rule(NamedTuple):
+    """A logistic rule: what each figure weighs, and what is added."""
+
+    near: float
+    apart: float
+    numbers: float
+    added: float
+
+    def likeness(self, near: float, around: float, numbers: float) -> float:
+        """From 0 to 1; a half is where 1% of unrelated texts lie above."""
+        value = self.near * math.log(near) + self.apart * math.log(near / around) + self.numbers * numbers
+        return 1 / (1 + math.exp(-value - self.added))
+
+
+NUMBERED = Rule(5.15, 5.10, 8.46, -6.22)
+PROSE = Rule(7.44, 5.81, 0.0, -1.80)
+PROGRAM = Rule(10.39, 0.0, 0.0, 11.28)
 
 
 def numbers(text: str) -> frozenset[float]:
@@ -42,52 +78,33 @@ class Rephrased:
     """Finds for texts the one of a fixed set that they may rephrase."""
 
     def __init__(self, known: Sequence[str]) -> None:
-        self._tfidf = TfidfVectorizer(
-            analyzer="char", ngram_range=(3, 5), sublinear_tf=True, dtype=np.float32
-        )
-        self._known = self._tfidf.fit_transform(map(_spaced, known)).T.tocsr()
+        self._nearest = Nearest(known)
         self._numbers = [numbers(text) for text in known]
-        self._count = len(known)
+        self._is_code = [CODE.search(text) is not None for text in known]
         self._having = Counter(number for each in self._numbers for number in each)
 
-    def nearest(self, texts: Sequence[str]) -> Iterator[tuple[int, int, float]]:
-        """For each text its number, the nearest of the set, and how surely it rephrases it (0 to 1)."""
-        for start in range(0, len(texts), BLOCK):
-            block = texts[start : start + BLOCK]
-            cosines = (self._tfidf.transform(map(_spaced, block)) @ self._known).toarray()
-            for row, text in enumerate(block):
-                scored = [
-                    (self._likeness(text, cosines[row], item), -item) for item in _top(cosines[row], NEAREST)
-                ]
-                if scored:
-                    score, item = max(scored)
-                    yield start + row, -item, score
+    def find(self, texts: Sequence[str]) -> Iterator[tuple[int, int, float]]:
+        """A text's number, that of the set's likest, and the likeness (0 to 1), where they are near at all."""
+        best, values = self._nearest.nearest(texts, RANKS[1])
+        for row in (values[:, 0] > FARTHEST).nonzero()[0].tolist():
+            around = max(float(values[row, slice(*RANKS)].mean()), USUAL)
+            named = numbers(texts[row])
+            near = zip(best[row, :COMPARED].tolist(), values[row, :COMPARED].tolist(), strict=True)
+            scored = [
+                (self._likeness(item, value, around, named), -item) for item, value in near if value > 0
+            ]
+            likeness, item = max(scored)
+            yield row, -item, likeness
 
-    def _likeness(self, text: str, cosines: "np.typing.NDArray[np.float32]", item: int) -> float:
-        cosine = float(cosines[item])
-        if cosine <= FLOOR:
-            return 0.0
-        ranked = np.sort(cosines)[::-1][10:20]
-        others = max(float(ranked.mean()) if len(ranked) else 0.1, FLOOR)
-        numbered = self._same_numbers(self._numbers[item], numbers(text))
-        return _sigmoid(6.25 * math.log(cosine / others) + 12.1 * numbered - 14.8)
+    def _likeness(self, item: int, near: float, around: float, named: frozenset[float]) -> float:
+        if self._is_code[item]:
+            return PROGRAM.likeness(near, around, 0)
+        if not (named or self._numbers[item]):
+            return PROSE.likeness(near, around, 0)
+        return NUMBERED.likeness(near, around, self._shared(self._numbers[item], named))
 
-    def _same_numbers(self, known: frozenset[float], other: frozenset[float]) -> float:
-        """The share of numbers that both name, rare ones counting for more; a half where there are none."""
-        weight = {n: math.log((self._count + 1) / (self._having[n] + 0.5)) for n in known | other}
-        total = math.fsum(weight.values())
-        return math.fsum(weight[n] for n in known & other) / total if total else 0.5
-
-
-def _spaced(text: str) -> str:
-    return " ".join(text.split())
-
-
-def _top(cosines: "np.typing.NDArray[np.float32]", most: int) -> list[int]:
-    """The places of the greatest, the earlier of equals first; zeros left out."""
-    order = np.argsort(-cosines, kind="stable")[:most]
-    return [int(place) for place in order if cosines[place] > 0]
-
-
-def _sigmoid(value: float) -> float:
-    return 1 / (1 + math.exp(-value))
+    def _shared(self, known: frozenset[float], other: frozenset[float]) -> float:
+        """The share of all numbers that both name; rare ones count for more."""
+        count = len(self._numbers)
+        weight = {n: math.log((count + 1) / (self._having[n] + 0.5)) for n in sorted(known | other)}
+        return math.fsum(weight[n] for n in known & other) / math.fsum(weight.values())
