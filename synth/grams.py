@@ -89,48 +89,45 @@ class Runs:
         self.size = size
         runs, places = _runs(known.hashes, known.ends, size)
         order = np.argsort(runs, kind="stable")
-        self._places = places[order]
-        self._text = np.searchsorted(known.ends, self._places, side="right") - 1
-        self._place = self._places - known.ends[self._text]
-        distinct, first = np.unique(runs[order], return_index=True)
+        self._distinct, first = np.unique(runs[order], return_index=True)
         self._first = np.append(first, len(runs)).astype(np.int64)
-        self._slots = _slots(distinct)
-        self._distinct = distinct
+        self._slots = slots(self._distinct)
+        self._text = np.searchsorted(known.ends, places[order], side="right") - 1
+        self._place = places[order] - known.ends[self._text]
 
     def shared(self, others: Words) -> tuple[Counts, Counts, Counts]:
-        """Three arrays: an other text, a text of the set, and how many words of the latter lie in shared runs.
+        """Three arrays: an other text, one of the set, and how many words of this one lie in shared runs.
 
         One entry for each pair that shares a run, by the other text and the text's number.
         """
-        if not len(self._distinct):
-            return (np.zeros(0, np.int64),) * 3
-        found = _shared(
-            others.hashes,
-            others.ends,
-            self.size,
-            self._distinct,
-            self._slots,
-            self._first,
-            self._text,
-            self._place,
-        )
-        return found[:, 0], found[:, 1], found[:, 2]
+        rows, found = _known(others.hashes, others.ends, self.size, self._slots, self._distinct)
+        if not len(rows):
+            return rows, rows, rows
+        times = self._first[found + 1] - self._first[found]
+        ends = np.cumsum(times)
+        entries = np.arange(times.sum()) + np.repeat(self._first[found] - ends + times, times)
+        rows, texts, places = np.repeat(rows, times), self._text[entries], self._place[entries]
+        order = np.lexsort((places, texts, rows))
+        rows, texts, places = rows[order], texts[order], places[order]
+        new = np.append(True, (rows[1:] != rows[:-1]) | (texts[1:] != texts[:-1]))
+        begins = np.flatnonzero(new)
+        covers = np.minimum(np.append(np.diff(places), self.size), self.size)
+        covers[np.append(begins[1:], len(rows)) - 1] = self.size  # the last run of each pair
+        return rows[begins], texts[begins], np.add.reduceat(covers, begins)
 
 
 @kernel
-def _mixed(word):  # type: ignore[no-untyped-def]
+def _mixed(word: np.uint64) -> np.uint64:
     word ^= word >> np.uint64(32)
     word *= BASE
     return word ^ (word >> np.uint64(29))
 
 
 @kernel
-def _runs(hashes, ends, size):  # type: ignore[no-untyped-def]
+def _runs(hashes: Hashes, ends: Counts, size: int) -> tuple[Hashes, Counts]:
     """The hash of each run of `size` words, and where it begins."""
-    runs = np.empty(len(hashes), np.uint64)
-    places = np.empty(len(hashes), np.int64)
-    total = 0
-    top = np.uint64(1)
+    runs, places = np.empty(len(hashes), np.uint64), np.empty(len(hashes), np.int64)
+    total, top = 0, np.uint64(1)
     for _ in range(size):
         top *= BASE
     for text in range(len(ends) - 1):
@@ -146,66 +143,42 @@ def _runs(hashes, ends, size):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _slots(distinct):  # type: ignore[no-untyped-def]
-    """A hash table with open addressing: the place in `distinct`, or -1."""
-    size = 16
-    while size < 2 * len(distinct):
-        size *= 2
-    slots = np.full(size, -1, np.int64)
-    for place in range(len(distinct)):
-        slot = np.int64(_mixed(distinct[place]) & np.uint64(size - 1))
-        while slots[slot] >= 0:
-            slot = (slot + 1) & (size - 1)
-        slots[slot] = place
-    return slots
+def _known(
+    hashes: Hashes, ends: Counts, size: int, table: NDArray[np.int32], distinct: Hashes
+) -> tuple[Counts, Counts]:
+    """The text and the place in `distinct` of each run that is known."""
+    runs, places = _runs(hashes, ends, size)
+    rows, found = np.empty(len(runs), np.int64), np.empty(len(runs), np.int64)
+    total, row = 0, 0
+    for each in range(len(runs)):
+        place = find(runs[each], table, distinct)
+        if place >= 0:
+            while ends[row + 1] <= places[each]:
+                row += 1
+            rows[total], found[total] = row, place
+            total += 1
+    return rows[:total].copy(), found[:total].copy()
 
 
 @kernel
-def _shared(hashes, ends, size, distinct, slots, first, texts, places):  # type: ignore[no-untyped-def]
-    found = np.empty((16, 3), np.int64)
-    total = 0
-    hits = np.empty((16, 2), np.int64)
-    top = np.uint64(1)
-    for _ in range(size):
-        top *= BASE
-    for row in range(len(ends) - 1):
-        count = 0
-        run = np.uint64(0)
-        for at in range(ends[row], ends[row + 1]):
-            run = run * BASE + _mixed(hashes[at])
-            if at - ends[row] >= size:
-                run -= top * _mixed(hashes[at - size])
-            if at - ends[row] < size - 1:
-                continue
-            slot = np.int64(_mixed(run) & np.uint64(len(slots) - 1))
-            while slots[slot] >= 0 and distinct[slots[slot]] != run:
-                slot = (slot + 1) & (len(slots) - 1)
-            if slots[slot] < 0:
-                continue
-            for entry in range(first[slots[slot]], first[slots[slot] + 1]):
-                if count == len(hits):
-                    more = np.empty((2 * count, 2), np.int64)
-                    more[:count] = hits
-                    hits = more
-                hits[count, 0], hits[count, 1] = texts[entry], places[entry]
-                count += 1
-        if count == 0:
-            continue
-        order = np.argsort(hits[:count, 0] * (1 << 32) + hits[:count, 1])
-        text, upto, covered = np.int64(-1), np.int64(0), np.int64(0)
-        for each in range(count + 1):
-            now = hits[order[each], 0] if each < count else np.int64(-1)
-            if now != text:
-                if text >= 0:
-                    if total == len(found):
-                        wider = np.empty((2 * total, 3), np.int64)
-                        wider[:total] = found
-                        found = wider
-                    found[total, 0], found[total, 1], found[total, 2] = row, text, covered
-                    total += 1
-                text, upto, covered = now, np.int64(0), np.int64(0)
-            if each < count:
-                start = hits[order[each], 1]
-                covered += start + size - max(upto, start)
-                upto = start + size
-    return found[:total].copy()
+def slots(distinct: Hashes) -> NDArray[np.int32]:
+    """A hash table with open addressing of distinct hashes: the place of each, or -1."""
+    size = 16
+    while size < 2 * len(distinct):
+        size *= 2
+    table = np.full(size, -1, np.int32)
+    for place in range(len(distinct)):
+        slot = np.int64(distinct[place] & np.uint64(size - 1))
+        while table[slot] >= 0:
+            slot = (slot + 1) & (size - 1)
+        table[slot] = place
+    return table
+
+
+@kernel
+def find(wanted: np.uint64, table: NDArray[np.int32], distinct: Hashes) -> int:
+    """The place of a hash, or -1."""
+    slot = np.int64(wanted & np.uint64(len(table) - 1))
+    while table[slot] >= 0 and distinct[table[slot]] != wanted:
+        slot = (slot + 1) & (len(table) - 1)
+    return int(table[slot])

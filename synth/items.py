@@ -25,7 +25,7 @@ def read_items(path: str, field: str | None = None) -> Iterator[Item]:
     """The items of a .jsonl, .csv or .parquet file or of `hub:owner/name`.
 
     Raises:
-        DataError: names the file, the line and the mend where it can't be read, is empty or a line has no text.
+        DataError: it can't be read, is empty, or a line has no text; names the line and the mend.
     """
     name = path.removeprefix("hub:") if path.startswith("hub:") else "/".join(Path(path).parts[-2:])
     number = 0

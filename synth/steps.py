@@ -225,10 +225,7 @@ class Rows(Protocol):
         """Batches of the selector's `columns`, anew each time; one shard is in memory at a time."""
 
     def ask(self, asked: Sequence[Prompt], **sampling: Unpack[Sampling]) -> list[Reply | RequestFailed]:
-        """What the judge answers to each, the journal first; many are under way at once.
-
-        Raises `TeacherError` where no request can be answered.
-        """
+        """What the judge answers to each, the journal first; `TeacherError` where nobody answers."""
 
 
 class Selector(Step, ABC):

@@ -3,7 +3,8 @@
 Two views of a text count: runs of 3 to 5 characters, and runs of 1 to 3 marks: numbers, signs, and names, of
 which all but Python's own and those behind a dot are one and the same. The first finds prose in other words,
 the second code in which names were changed. Weights are (1 + ln times) (1 + ln((1 + texts) / (1 + texts that
-have it))); what no text of the set has is left out. An inverted index, no matrix: nothing is approximated.
+have it))); what no text of the set has makes a text longer. An inverted index, no matrix: nothing is
+approximated.
 """
 
 import builtins
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synth.folding import kernel
+from synth.grams import find, slots
 
 Signs: TypeAlias = "NDArray[np.uint32]"
 Ends: TypeAlias = "NDArray[np.int64]"
@@ -28,6 +30,8 @@ class Index(NamedTuple):
 
     shortest: int
     longest: int
+    unknown: np.float32
+    """What a run weighs that no text of the set has."""
     slots: NDArray[np.int32]
     runs: NDArray[np.uint64]
     rarity: NDArray[np.float32]
@@ -43,7 +47,8 @@ class Nearest:
         signs, ends = _signs(known)
         self._count = len(known)
         self._characters = _index(signs, ends, 3, 5)
-        self._marks = _index(*_marks(signs, ends, KEPT), 1, 3)
+        marks, stops = _marks(signs, ends, KEPT)
+        self._marks = _index(marks, stops, 1, 3)
 
     def nearest(self, texts: Sequence[str], most: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """The `most` nearest of each text, the earlier of equals first; -1 where there are fewer.
@@ -83,7 +88,8 @@ def _index(signs: Signs, ends: Ends, shortest: int, longest: int) -> Index:
     return Index(
         shortest,
         longest,
-        _slots(distinct),
+        np.float32(np.log(1 + count) + 1),
+        slots(distinct),
         distinct,
         rarity.astype(np.float32),
         np.append(begins, len(first)).astype(np.int64),
@@ -164,45 +170,24 @@ def _runs(
 
 
 @kernel
-def _slots(runs: NDArray[np.uint64]) -> NDArray[np.int32]:
-    """A hash table with open addressing: the place in `runs`, or -1."""
-    size = 16
-    while size < 2 * len(runs):
-        size *= 2
-    slots = np.full(size, -1, np.int32)
-    for place in range(len(runs)):
-        slot = np.int64(runs[place] & np.uint64(size - 1))
-        while slots[slot] >= 0:
-            slot = (slot + 1) & (size - 1)
-        slots[slot] = place
-    return slots
-
-
-@kernel
-def _find(run: np.uint64, slots: NDArray[np.int32], runs: NDArray[np.uint64]) -> int:
-    slot = np.int64(run & np.uint64(len(slots) - 1))
-    while slots[slot] >= 0 and runs[slots[slot]] != run:
-        slot = (slot + 1) & (len(slots) - 1)
-    return slots[slot]
-
-
-@kernel
-def _add(  # type: ignore[no-untyped-def]
-    signs: Signs, bounds: tuple[int, int], index, times: NDArray[np.int32], part: NDArray[np.float32]
+def _add(
+    signs: Signs, bounds: tuple[int, int], index: Index, times: NDArray[np.int32], part: NDArray[np.float32]
 ) -> None:
     """Write the cosines of one text with all of the set into `part`; `times` is zeros before and after."""
     seen = np.empty((index.longest - index.shortest + 1) * (bounds[1] - bounds[0]), np.int32)
-    distinct = 0
+    distinct, unknown = 0, 0
     for at in range(bounds[0], bounds[1]):
         for size in range(index.shortest, min(index.longest, bounds[1] - at) + 1):
-            place = _find(_hash(signs, at, at + size), index.slots, index.runs)
+            place = find(_hash(signs, at, at + size), index.slots, index.runs)
             if place >= 0:
                 if times[place] == 0:
                     seen[distinct] = place
                     distinct += 1
                 times[place] += 1
+            else:
+                unknown += 1
     part[:] = 0
-    length = np.float32(0)
+    length = np.float32(unknown) * index.unknown**2
     for place in seen[:distinct]:
         weight = np.float32((1 + np.log(times[place])) * index.rarity[place])
         length += weight * weight
@@ -214,8 +199,12 @@ def _add(  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _nearest(  # type: ignore[no-untyped-def]
-    first, second, count: int, best: NDArray[np.int32], values: NDArray[np.float32]
+def _nearest(
+    first: tuple[Signs, Ends, Index],
+    second: tuple[Signs, Ends, Index],
+    count: int,
+    best: NDArray[np.int32],
+    values: NDArray[np.float32],
 ) -> None:
     signs, ends, characters = first
     marks, stops, names = second

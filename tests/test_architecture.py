@@ -16,7 +16,7 @@ BASE = {"types", "errors"}
 READ = BASE | {"steps", "recipe", "prompts", "store", "seeds", "chunks", "constraints", "guard"}
 READ |= {"readers", "documents", "taxonomy", "sandbox", "schemas", "answers", "texts", "edits", "formats"}
 READ |= {"ranks", "folding", "sketch", "bands", "jaccard"}
-READ |= {"contamination", "grams", "items", "rephrased"}
+READ |= {"contamination", "grams", "items", "rephrased", "tfidf"}
 TOP = {
     "account",
     "catalogue",
@@ -62,7 +62,7 @@ MAY: dict[str, set[str]] = {
     **dict.fromkeys(("recipe", "prompts", "store", "seeds", "constraints"), READ),
     **dict.fromkeys(("readers", "documents", "taxonomy", "texts", "edits", "formats"), READ),
     **dict.fromkeys(("ranks", "folding", "sketch", "bands", "jaccard"), READ),
-    **dict.fromkeys(("contamination", "grams", "items", "rephrased"), READ),
+    **dict.fromkeys(("contamination", "grams", "items", "rephrased", "tfidf"), READ),
     **{room: READ | {room} for room in STEPS | {"llm"}},
     "novelty": READ,
     "units": READ | {"llm", "novelty"},

@@ -1,8 +1,8 @@
-"""`decontaminate`: rows that repeat or rephrase an item of an evaluation (Yang et al. 2023, arXiv 2311.04850)."""
+"""`decontaminate`: rows that repeat or rephrase an evaluation item (Yang et al. 2023, arXiv 2311.04850)."""
 
 import hashlib
 from collections.abc import Iterator
-from typing import ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import pyarrow as pa
 from pydantic import Field
@@ -23,7 +23,7 @@ ANSWERS = ["yes", "no"]
 class Decontaminate(Selector):
     """Rejects rows that hold an evaluation item, a long run of its words, or the same in other words.
 
-    The questions of the recipe's [[evaluate]] steps and the lines of `data/eval/*.jsonl` always count as items.
+    The questions of the recipe's [[evaluate]] steps and the lines of `data/eval/*.jsonl` always are items.
     """
 
     reads_questions: ClassVar[bool] = True
@@ -32,8 +32,8 @@ class Decontaminate(Selector):
     against: tuple[str, ...] = ()
     """More items: .jsonl, .json, .csv or .parquet files, folders of them, or `hub:owner/name`."""
     field: str | None = None
-    """The field of these that holds an item's text; by default question, prompt, instruction, problem or text,
-    or what the user says in messages, whichever comes first."""
+    """Their field that holds an item's text; by default question, prompt, instruction, problem or text, or
+    what the user says in messages, whichever comes first."""
     on: On = "question"
     """What of a row is compared."""
     rules: tuple[Rule, ...] = ALL
@@ -78,7 +78,7 @@ class Decontaminate(Selector):
         """
         found = self._found(rows)
         decided: dict[int, Selection] = {}
-        asked: list[dict[str, str | int | float]] = []
+        asked: list[dict[str, Any]] = []
         for pair in found.to_pylist():  # sorted by row, then in the order of the rules
             if pair["place"] in decided or not self._counts(pair["rule"], pair["score"]):
                 continue
