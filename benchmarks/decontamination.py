@@ -2,9 +2,9 @@
 
     python benchmarks/decontamination.py --data FOLDER
 
-FOLDER has gsm8k/{train,test}.jsonl, decontamination/{rephrase_gsm8k,humaneval_python,HumanEval}.jsonl: line i
-of a rephrased file rephrases item i. The likeness was fitted on items, training questions and functions with even
-numbers; its line "odd" is of the others alone. Intervals are Wilson's, 95%.
+FOLDER has gsm8k/{train,test}.jsonl, decontamination/{rephrase_gsm8k,humaneval_python,HumanEval}.jsonl: line
+i of a rephrased file rephrases item i. The likeness was fitted on what has an even number; the line "odd" is of
+the others alone. Intervals are Wilson's, 95%.
 """
 
 import argparse
@@ -143,7 +143,7 @@ def main() -> None:
                 f"{name} {half}".strip(),
                 recall(on_maths, maths, numbers),
                 recall(on_code, code, range(step - 1, len(code), step)),
-                recall(on_code, code, there[:: 1] if not half else [n for n in there if n % 2]),
+                recall(on_code, code, there if not half else [n for n in there if n % 2]),
                 share(len([r for r in flagged if not half or r % 2]), len(range(step - 1, len(train), step))),
                 share(len([r for r in wrong if not half or r % 2]), len(range(step - 1, len(library), step))),
                 f"{speed:,.0f}",

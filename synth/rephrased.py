@@ -61,7 +61,7 @@ class Rule(NamedTuple):
 
 
 NUMBERED = Rule(4.83, 5.21, 8.41, -6.35)
-PROSE = Rule(7.32, 5.73, 0.0, -1.23)
+PROSE = Rule(7.32, 5.73, 0.0, -2.43)
 PROGRAM = Rule(10.23, 0.0, 0.0, 12.24)
 
 
@@ -99,7 +99,7 @@ class Rephrased:
     def _likeness(self, item: int, near: float, around: float, named: frozenset[float]) -> float:
         if self._is_code[item]:
             return PROGRAM.likeness(near, around, 0)
-        if not (named or self._numbers[item]):
+        if min(len(named), len(self._numbers[item])) < 2:  # one number in common says little
             return PROSE.likeness(near, around, 0)
         return NUMBERED.likeness(near, around, self._shared(self._numbers[item], named))
 
