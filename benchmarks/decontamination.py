@@ -2,14 +2,15 @@
 
     python benchmarks/decontamination.py --data FOLDER
 
-FOLDER has gsm8k/{train,test}.jsonl, decontamination/{rephrase_gsm8k,humaneval_python,HumanEval}.jsonl: line
-i of a rephrased file rephrases item i. The likeness was fitted on what has an even number; the line "odd" is of
+FOLDER has gsm8k/{train,test}.jsonl, decontamination/{rephrase_gsm8k,humaneval_python,HumanEval}.jsonl: line i
+of a rephrased file rephrases item i. The likeness was fitted on what has an even number; the line "odd" is of
 the others alone. Intervals are Wilson's, 95%.
 """
 
 import argparse
 import ast
 import json
+import sys
 import sysconfig
 import textwrap
 import time
@@ -128,7 +129,8 @@ def main() -> None:
     library = functions()
     Nearest(test[:9]).nearest(train[:9], 3)  # compiles
     by_runs(test[:9], 8)(train[:9])
-    print("rule | GSM8K | HumanEval | without empty rows | GSM8K train flagged | library flagged | rows per CPU s")
+    head = "rule | GSM8K | HumanEval | without empty rows | GSM8K train flagged | library flagged | rows per CPU s"
+    sys.stdout.write(head + "\n")
     for name, rule in RULES.items():
         on_maths, on_code = rule(test), rule(human)
         start = time.process_time()
@@ -148,7 +150,7 @@ def main() -> None:
                 share(len([r for r in wrong if not half or r % 2]), len(range(step - 1, len(library), step))),
                 f"{speed:,.0f}",
             ]
-            print(" | ".join(cells), flush=True)
+            sys.stdout.write(" | ".join(cells) + "\n")
 
 
 if __name__ == "__main__":
