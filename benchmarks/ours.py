@@ -23,7 +23,7 @@ from synth.errors import RequestFailed
 from synth.prompts import Prompts
 from synth.selectors.exact import Exact
 from synth.selectors.minhash import MinHash
-from synth.steps import Selector
+from synth.steps import Question, Selector
 from synth.store import read_parquet
 from synth.types import Prompt, Reply, Sampling
 
@@ -38,6 +38,7 @@ class Files:
     alive: list[NDArray[np.bool_]] = field(default_factory=list)
     digest: str = ""
     prompts: Prompts = field(default_factory=lambda: Prompts(Path()))
+    questions: Sequence[Question] = ()
 
     def __len__(self) -> int:
         return sum(int(mask.sum()) for mask in self.alive)

@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from synth import formats, weights
+from synth import formats, items, weights
 from synth.errors import DataError, RecipeError, Unusable
 from synth.llm import server
 from synth.prompts import Prompts
 from synth.readers import notes
 from synth.recipe import Recipe
 from synth.seeds import Seeds, read_seeds
-from synth.steps import Step, Strategy, near
+from synth.steps import Question, Step, Strategy, near
 from synth.store import sha256
 
 
@@ -29,6 +29,10 @@ class Checked:
     """What the run folder is named by."""
     raw_key: str
     """What decides `raw/`: runs that differ in their selectors share it."""
+
+    def questions(self) -> list[Question]:
+        """What students are evaluated by: the questions of the recipe's evaluators and of data/eval."""
+        return evaluated_by(self.recipe)
 
     def notes(self) -> list[str]:
         """What of a folder of documents becomes no seed, for a person to know before anything is paid."""
@@ -68,8 +72,23 @@ def check(recipe: Recipe) -> Checked:
     for selector in recipe.select:
         later |= _code_of(selector) | selector.versions()
         later |= {name: prompts.file(name).version for name in selector.prompt_names()}
+    if any(selector.reads_questions for selector in recipe.select):
+        later["questions"] = items.digest(items.of_questions(evaluated_by(recipe)))
     raw = versions | later if recipe.run.target is not None else versions
     return Checked(recipe, prompts, seeds, recipe.key(versions | later), recipe.key(raw, raw=True))
+
+
+def evaluated_by(recipe: Recipe) -> list[Question]:
+    """The questions of the recipe's evaluators, and the items of the project's data/eval/*.jsonl.
+
+    Raises:
+        DataError: one of these files can't be read; names the line.
+    """
+    questions = [question for evaluator in recipe.evaluate for question in evaluator.questions()]
+    for file in sorted((recipe.root / "data" / "eval").glob("*.jsonl")):
+        for item in items.read_items(str(file)):
+            questions.append(Question(item.id, [{"role": "user", "content": item.text}]))
+    return questions
 
 
 def _code_of(step: Step) -> dict[str, str]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from synth.errors import RequestFailed
 from synth.prompts import Prompts
-from synth.steps import Selection, Selector
+from synth.steps import Question, Selection, Selector
 from synth.store import VERDICTS, Dataset, read_parquet, sha256, write_parquet
 from synth.targets import REACHED, Quota, keys_of
 from synth.types import Prompt, Reply, Sampling, Verdict
@@ -102,6 +102,7 @@ class _Rows:
     digest: str
     prompts: Prompts
     asking: Callable[[Sequence[Prompt], Sampling], Asked]
+    questions: Sequence[Question] = ()
 
     def __len__(self) -> int:
         return sum(int(mask.sum()) for mask in self.alive)
@@ -122,8 +123,17 @@ def undecided(dataset: Dataset) -> Decided:
     return Decided([pa.compute.equal(status, "kept").to_numpy() for status in statuses])
 
 
-def select(dataset: Dataset, selectors: Sequence[Selector], prompts: Prompts, ask: AskAll) -> Decided:
-    """What the selectors say of each row, up to the first rejection; every one sees what the last kept."""
+def select(
+    dataset: Dataset,
+    selectors: Sequence[Selector],
+    prompts: Prompts,
+    ask: AskAll,
+    questions: Callable[[], Sequence[Question]] = tuple,
+) -> Decided:
+    """What the selectors say of each row, up to the first rejection; every one sees what the last kept.
+
+    `questions` gives those that students are evaluated by.
+    """
     shards = dataset.shards("raw")
     decided = undecided(dataset)
     files = "".join(map(sha256, shards)) if selectors else ""
@@ -137,6 +147,7 @@ def select(dataset: Dataset, selectors: Sequence[Selector], prompts: Prompts, as
             held.hexdigest()[:16],
             prompts,
             lambda asked, sampling, by=selector.name: ask(by, asked, sampling),  # type: ignore[misc]
+            questions() if selector.reads_questions else (),
         )
         decided.take(selector, selector.select(rows))
     return decided

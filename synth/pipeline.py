@@ -9,8 +9,8 @@ import gc
 import hashlib
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
-from dataclasses import asdict, dataclass, replace
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,88 +19,19 @@ import orjson
 
 from synth import annotated, curation, engine, export, scoring, takeover, targets, unasked
 from synth.account import account, spent
-from synth.check import Checked, check
 from synth.engine import Progress
 from synth.errors import DataError, RecipeError, TrainError
 from synth.llm.asker import Asker, Meter
-from synth.llm.journal import Journal
-from synth.models import Models, Say, servers_of
-from synth.novelty import Novelty
-from synth.recipe import Recipe, load_recipe
-from synth.store import Counts, Dataset, sha256, write_whole
+from synth.models import Models, servers_of
+from synth.runs import Run as Run
+from synth.runs import open_run as open_run
+from synth.store import Counts, sha256, write_whole
 from synth.types import Prompt, Sampling
 from synth.units import Steps
 from synth.weights import find_model, identify
 
 if TYPE_CHECKING:
     from synth.student.train import TrainStep
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """A checked recipe and the folder of its run."""
-
-    checked: Checked
-    dataset: Dataset
-    say: Say
-
-    @property
-    def recipe(self) -> Recipe:
-        """The recipe of the run."""
-        return self.checked.recipe
-
-    @property
-    def folder(self) -> Path:
-        """The run folder."""
-        return self.dataset.folder
-
-    def novelty(self) -> AbstractContextManager[Novelty | None]:
-        """What the run asked before, where the recipe has [novelty]."""
-        config = self.recipe.novelty
-        if config is None:
-            return nullcontext()
-        shared = self.recipe.root / config.shared if config.shared else None
-        return Novelty(self.folder, config.threshold, shared)
-
-    @contextmanager
-    def journal(self) -> Iterator[Journal]:
-        """This run's journal, which also knows what earlier runs of the recipe were answered."""
-        runs = self.folder.parent.glob(f"{self.recipe.name}-*/journal")
-        journal = Journal(self.folder / "journal", sorted(run for run in runs if run.parent != self.folder))
-        if journal.torn:
-            self.say(f"journal: {journal.torn} torn line(s) dropped")
-        try:
-            yield journal
-        finally:
-            journal.close()
-
-
-def open_run(
-    target: Path | str,
-    *,
-    rows: int | None = None,
-    say: Say = lambda _: None,
-    change: Callable[[str], str] | None = None,
-) -> Run:
-    """The run of a recipe file, or of a run folder; or that of its recipe with a `change`. Writes nothing.
-
-    Raises:
-        RecipeError, DataError: the recipe or a file that it names is wrong.
-    """
-    file, folder = Path(target), None
-    if file.is_dir():
-        if not (file / "recipe.toml").is_file():
-            mend = "is no run folder (no recipe.toml); name a recipe or a folder of data/runs"
-            raise RecipeError(file, "", mend)
-        folder = file.resolve()
-        rows = rows or Dataset(folder).manifest.get("stages", {}).get("generate", {}).get("rows")
-        file = folder / "recipe.toml"
-    if change is None:
-        checked = check(load_recipe(file, rows=rows))
-    else:
-        checked, folder = check(load_recipe(file, rows=rows, change=change)), None
-    runs = checked.recipe.root / "data" / "runs"
-    return Run(checked, Dataset(folder or runs / f"{checked.recipe.name}-{checked.key}"), say)
 
 
 def generate(run: Run, on_progress: Callable[[Progress, Models], None] = lambda *_: None) -> Counts:
@@ -196,7 +127,8 @@ async def _targeted(run: Run, steps: Steps, progress: Progress) -> list[Path]:
 
 
 def _selected(run: Run, ask: curation.AskAll) -> curation.Decided:
-    return curation.select(run.dataset, run.recipe.select, run.checked.prompts, ask)
+    checked = run.checked
+    return curation.select(run.dataset, run.recipe.select, checked.prompts, ask, checked.questions)
 
 
 def _ask_in(loop: asyncio.AbstractEventLoop, judge: Asker) -> curation.AskAll:

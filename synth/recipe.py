@@ -256,7 +256,7 @@ class Recipe(Table):
             "language": self.language,
             "novelty": self.novelty.model_dump() if self.novelty else None,
             "steps": [
-                [step.name, step.model_dump(mode="json", exclude={"path"})]
+                [step.name, step.model_dump(mode="json", exclude={"path", "against"})]
                 for step in (*self.generate, *self.filter, *selectors)
             ],
             "run": self.run.model_dump(exclude={"max_failed", "validation"} if raw else {"max_failed"}),
@@ -331,6 +331,8 @@ def _step(path: Path, root: Path, table: str, index: int, entry: Mapping[str, An
     for key in ("path", "schema", "tools"):
         if isinstance(config.get(key), str):
             config[key] = _resolve(root, config[key])
+    if isinstance(against := config.get("against"), list):
+        config["against"] = [_resolve(root, name) if isinstance(name, str) else name for name in against]
     try:
         return steps.build(table, config)
     except ValueError as error:

@@ -45,6 +45,7 @@ USE: dict[str, dict[str, str]] = {
     },
     "select": {
         "agreement": "synth.selectors.agreement:Agreement",
+        "decontaminate": "synth.selectors.decontaminate:Decontaminate",
         "exact": "synth.selectors.exact:Exact",
         "ifd": "synth.selectors.ifd:IFD",
         "perplexity": "synth.selectors.perplexity:Perplexity",

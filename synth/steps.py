@@ -224,6 +224,8 @@ class Rows(Protocol):
     digest: str
     """A hash of the rows: their files, and which of them are kept so far."""
     prompts: "Prompts"
+    questions: "Sequence[Question]"
+    """Those of the recipe's evaluators and of data/eval, where the selector `reads_questions`."""
 
     def __len__(self) -> int: ...
 
@@ -231,10 +233,7 @@ class Rows(Protocol):
         """Batches of the selector's `columns`, anew each time; one shard is in memory at a time."""
 
     def ask(self, asked: Sequence[Prompt], **sampling: Unpack[Sampling]) -> list[Reply | RequestFailed]:
-        """What the judge answers to each, the journal first; many are under way at once.
-
-        Raises `TeacherError` where no request can be answered.
-        """
+        """What the judge answers to each, the journal first; `TeacherError` where nobody answers."""
 
 
 class Selector(Step, ABC):
@@ -242,6 +241,8 @@ class Selector(Step, ABC):
 
     columns: ClassVar[tuple[str, ...]] = ("id", "messages")
     """The columns of the batches that `select` reads."""
+    reads_questions: ClassVar[bool] = False
+    """Whether `Rows.questions` are given to it, which then decide the run's name."""
 
     @property
     def asks(self) -> bool:

@@ -12,7 +12,7 @@ from synth.llm.asker import Asker
 from synth.llm.journal import Journal
 from synth.llm.scripted import ScriptedTeacher, text_of
 from synth.prompts import Prompts
-from synth.steps import Selection, Selector
+from synth.steps import Question, Selection, Selector
 from synth.store import to_table
 from synth.types import JSON, Message, Prompt, Record, Reply, Sampling, ToolCall
 
@@ -72,6 +72,7 @@ class Held:
     asked: list[Prompt] = field(default_factory=list)
     digest: str = "held"
     prompts: Prompts = field(default_factory=lambda: Prompts(Path()))
+    questions: Sequence[Question] = ()
 
     def __len__(self) -> int:
         return int(self.table.num_rows)

@@ -15,18 +15,24 @@ STEPS = {"strategies", "filters", "selectors", "student", "evaluators"}
 BASE = {"types", "errors", "shipped"}
 READ = BASE | {"steps", "recipe", "prompts", "store", "seeds", "chunks", "constraints", "guard"}
 READ |= {"readers", "documents", "taxonomy", "sandbox", "schemas", "answers", "texts", "edits", "formats"}
-READ |= {
-    "judging",
-    "weights",
-    "ranks",
-    "batches",
-    "folding",
-    "sketch",
-    "bands",
-    "jaccard",
-    "embeddings",
-    "vectors",
-}
+COMPUTE = set(
+    [
+        "ranks",
+        "batches",
+        "folding",
+        "sketch",
+        "bands",
+        "jaccard",
+        "embeddings",
+        "vectors",
+        "contamination",
+        "grams",
+        "items",
+        "rephrased",
+        "tfidf",
+    ]
+)
+READ |= COMPUTE | {"judging", "weights"}
 TOP = {
     "account",
     "catalogue",
@@ -47,6 +53,7 @@ TOP = {
     "export",
     "report",
     "pipeline",
+    "runs",
 }
 OUTER = {
     "account",
@@ -78,9 +85,7 @@ MAY: dict[str, set[str]] = {
     "steps": BASE,
     **dict.fromkeys(("recipe", "prompts", "store", "seeds", "constraints"), READ),
     **dict.fromkeys(("readers", "documents", "taxonomy", "texts", "edits", "formats"), READ),
-    **dict.fromkeys(
-        ("ranks", "batches", "folding", "sketch", "bands", "jaccard", "embeddings", "vectors"), READ
-    ),
+    **dict.fromkeys(COMPUTE, READ),
     **{room: READ | {room} for room in STEPS | {"llm"}},
     "novelty": READ,
     "units": READ | {"llm", "novelty"},
