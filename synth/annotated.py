@@ -24,7 +24,7 @@ VERDICT = pa.struct(
         ("status", pa.string()),
         ("rejected_by", pa.string()),
         ("reason", pa.string()),
-        ("duplicate_of", pa.int64()),
+        ("duplicate_of", pa.string()),
         ("scores", pa.string()),
     ]
 )
@@ -37,7 +37,8 @@ def write(dataset: Dataset, source: str, *, revised: bool) -> list[Path]:
     """Write both folders, a shard in memory at a time; returns the files.
 
     A dataset in Parquet is written as Parquet with its own schema, any other as JSONL. `duplicate_of` is the
-    number of a row. `revised` tells whether a filter may have changed what rows say.
+    number of a row, or the name of an evaluation item. `revised` tells whether a filter may have changed
+    what rows say.
     """
     schema = _schema(source)
     kind = "jsonl" if source.endswith((".jsonl", ".json", ".csv")) else "parquet"
@@ -66,12 +67,13 @@ def _rendered(line: dict[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _decided(row: Mapping[str, Any]) -> dict[str, Any]:
+    repeated = row["duplicate_of"] or ""
     scores = {v["by"]: v["score"] for v in row["verdicts"] if v["score"] is not None}
     return {
         "status": row["status"],
         "rejected_by": row["rejected_by"],
         "reason": row["reason"],
-        "duplicate_of": int(row["duplicate_of"]) if row["duplicate_of"] else None,
+        "duplicate_of": repeated.lstrip("0") if repeated.isdigit() else repeated or None,
         "scores": orjson.dumps(scores).decode(),
     }
 

@@ -69,8 +69,11 @@ def check(recipe: Recipe) -> Checked:
         if name in asked and (name != "judge" or recipe.judge):
             versions[name] = weights.identify(role.model)
     later: dict[str, str] = {}
-    for selector in recipe.select:
-        later |= _code_of(selector) | selector.versions()
+    for index, selector in enumerate(recipe.select):
+        try:
+            later |= _code_of(selector) | selector.versions()
+        except DataError as error:
+            raise RecipeError(recipe.file, f"select[{index}]", str(error)) from error
         later |= {name: prompts.file(name).version for name in selector.prompt_names()}
     if any(selector.reads_questions for selector in recipe.select):
         later["questions"] = items.digest(items.of_questions(evaluated_by(recipe)))

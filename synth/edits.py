@@ -9,7 +9,7 @@ from tomlkit.exceptions import TOMLKitError
 
 from synth.errors import RecipeError
 
-HUB = re.compile(r"[\w.-]+/[\w.-]+")
+HUB = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?(@[\w.-]+)?")
 
 
 def of_rows(file: Path, dataset: str) -> Callable[[str], str]:

@@ -68,5 +68,15 @@ def digest(items: Iterable[Item]) -> str:
 
 
 def version(path: str) -> str:
-    """A hash of a file of items; the name of a Hub set."""
-    return path if path.startswith("hub:") else sha256(Path(path))[:16]
+    """A hash of a file of items, or of a folder's files; the name of a Hub set.
+
+    Raises:
+        DataError: there is nothing at `path`.
+    """
+    if path.startswith("hub:"):
+        return path
+    place = Path(path)
+    files = sorted(file for file in place.rglob("*") if file.is_file()) if place.is_dir() else [place]
+    if not files or not files[0].is_file():
+        raise DataError(place, "no such file of evaluation items; correct the path")
+    return hashlib.sha256("".join(map(sha256, files)).encode()).hexdigest()[:16]

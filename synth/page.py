@@ -22,6 +22,9 @@ EXAMPLES = 2
 """Rows shown of each reason: those with the smallest ids, which are hashes."""
 REASONS = 40
 """The commonest are shown with examples; all are counted."""
+MATCHES = 50
+"""Pairs of a row and an evaluation item that are shown."""
+DECONTAMINATE = "decontaminate"
 CHARACTERS = 600
 """Of a text; the page says how many more it has."""
 
@@ -77,6 +80,8 @@ def render(dataset: Dataset, recipe: Recipe) -> str:
         pairs=found["pairs"][: quality.TOP_PAIRS],
         examples=examples(dataset, stage, counts),
         most=(EXAMPLES, REASONS),
+        contaminated=sum(rows for (_, by, _), rows in counts.counter.items() if by == DECONTAMINATE),
+        contamination=_contamination(dataset, stage),
         scores=_scores(dataset) if "evaluate" in stages else [],
         recipe=recipe.text,
         said=said,
@@ -97,7 +102,7 @@ def _facts(dataset: Dataset, recipe: Recipe, found: quality.Quality) -> Iterator
     )
     yield "strategies", ", ".join(step.name for step in recipe.generate)
     roles = {"teacher": recipe.teacher, **recipe.teachers, "judge": recipe.judge, "student": recipe.student}
-    yield from ((name, role.model) for name, role in roles.items() if role is not None)
+    yield from ((name, role.model) for name, role in roles.items() if role is not None and role.model)
     for name, steps in (("filters", recipe.filters), ("judges", recipe.judges), ("selectors", recipe.select)):
         yield name, ", ".join(step.name for step in steps) or "none"
     stages = dataset.manifest.get("stages", {})
@@ -156,6 +161,23 @@ def _by_id(dataset: Dataset, stage: str, ids: Iterable[str]) -> dict[str, Record
             records = map(to_record, read_parquet(shard).filter(mask).to_pylist())
             found.update((record.id, record) for record in records)
     return found
+
+
+def _contamination(dataset: Dataset, stage: str) -> list[dict[str, Any]]:
+    """The likeliest pairs of a row and the item that it was rejected for."""
+    removed: dict[str, str] = {}
+    for shard in dataset.shards(stage):
+        table = read_parquet(shard, ["id", "rejected_by", "duplicate_of"])
+        mine = table.filter(pa.compute.equal(table["rejected_by"], DECONTAMINATE))
+        removed |= zip(mine["id"].to_pylist(), mine["duplicate_of"].to_pylist(), strict=True)
+    if not removed:
+        return []
+    from synth.contamination import matches
+
+    best: dict[str, dict[str, Any]] = {}
+    for match in matches(dataset.folder / "index", removed).to_pylist():
+        best.setdefault(match["id"], match)
+    return sorted(best.values(), key=lambda match: (-match["score"], match["id"]))[:MATCHES]
 
 
 def _scores(dataset: Dataset) -> Sequence[dict[str, Any]]:

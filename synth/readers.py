@@ -168,15 +168,17 @@ def _parquet(file: Path) -> Lines:
 
 
 def _hub(name: str) -> Callable[[], Lines]:
+    """The rows of `owner/name` or `owner/name:config`, either with `@split`; else of the split "train"."""
     from datasets import load_dataset
     from datasets.exceptions import DatasetNotFoundError
 
+    place, _, split = name.partition("@")
+    place, _, config = place.partition(":")
     try:
-        data = load_dataset(name, split="train")
+        data = load_dataset(place, config or None, split=split or "train")
     except (DatasetNotFoundError, ConnectionError, ValueError) as error:
-        raise DataError(
-            f"hub:{name}", f"can't be loaded ({str(error).splitlines()[0]}); name owner/name"
-        ) from error
+        why, mend = str(error).splitlines()[0], "name owner/name, owner/name:config or owner/name@split"
+        raise DataError(f"hub:{name}", f"can't be loaded ({why}); {mend}") from error
     return lambda: map(dict, data)
 
 

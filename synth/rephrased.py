@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from synth.leading import STOP_WORDS
 from synth.tfidf import Nearest
 
 COMPARED = 5
@@ -22,6 +23,7 @@ USUAL = 0.2
 FARTHEST = 0.22
 """Texts that are no nearer never reach a likeness of 0.05."""
 NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?|[a-z]+")
+WORD = re.compile(r"[^\W\d_]+")
 CODE = re.compile(
     r"^\s*(?:def \w+\(|class \w+|import \w|from \w+ import|return\b|#include|public |func(?:tion)? \w+\()",
     re.M,
@@ -76,12 +78,18 @@ def numbers(text: str) -> frozenset[float]:
     return frozenset(found)
 
 
+def subjects(text: str) -> frozenset[str]:
+    """The beginnings of the words that are no stop words: keeper and keepers are one."""
+    return frozenset(word[:5] for word in WORD.findall(text.lower()) if word not in STOP_WORDS)
+
+
 class Rephrased:
     """Finds for texts the one of a fixed set that they may rephrase."""
 
     def __init__(self, known: Sequence[str]) -> None:
         self._nearest = Nearest(known)
         self._numbers = [numbers(text) for text in known]
+        self._subjects = [subjects(text) for text in known]
         self._is_code = [CODE.search(text) is not None for text in known]
         self._having = Counter(number for each in self._numbers for number in each)
 
@@ -92,15 +100,19 @@ class Rephrased:
             around = max(float(values[row, slice(*RANKS)].mean()), USUAL)
             named = numbers(texts[row])
             near = zip(best[row, :COMPARED].tolist(), values[row, :COMPARED].tolist(), strict=True)
-            scored = [(self._likeness(item, at, around, named), -item) for item, at in near if at]
+            about = subjects(texts[row])
+            scored = [(self._likeness(item, at, around, named, about), -item) for item, at in near if at]
             likeness, item = max(scored)
             yield row, -item, likeness
 
-    def _likeness(self, item: int, near: float, around: float, named: frozenset[float]) -> float:
+    def _likeness(
+        self, item: int, near: float, around: float, named: frozenset[float], about: frozenset[str]
+    ) -> float:
         if self._is_code[item]:
             return PROGRAM.likeness(near, around, 0)
         if min(len(named), len(self._numbers[item])) < 2:  # one number in common says little
-            return PROSE.likeness(near, around, 0)
+            shared = about & self._subjects[item]
+            return PROSE.likeness(near, around, 0) if shared else 0.0  # short ones are near by "what do"
         return NUMBERED.likeness(near, around, self._shared(self._numbers[item], named))
 
     def _shared(self, known: frozenset[float], other: frozenset[float]) -> float:

@@ -15,23 +15,8 @@ STEPS = {"strategies", "filters", "selectors", "student", "evaluators"}
 BASE = {"types", "errors", "shipped"}
 READ = BASE | {"steps", "recipe", "prompts", "store", "seeds", "chunks", "constraints", "guard"}
 READ |= {"readers", "documents", "taxonomy", "sandbox", "schemas", "answers", "texts", "edits", "formats"}
-COMPUTE = set(
-    [
-        "ranks",
-        "batches",
-        "folding",
-        "sketch",
-        "bands",
-        "jaccard",
-        "embeddings",
-        "vectors",
-        "contamination",
-        "grams",
-        "items",
-        "rephrased",
-        "tfidf",
-    ]
-)
+COMPUTE = {"ranks", "batches", "folding", "sketch", "bands", "jaccard", "embeddings", "vectors"}
+COMPUTE |= {"contamination", "grams", "items", "rephrased", "tfidf", "leading"}
 READ |= COMPUTE | {"judging", "weights"}
 TOP = {
     "account",
@@ -39,7 +24,6 @@ TOP = {
     "check",
     "curation",
     "diversity",
-    "leading",
     "page",
     "quality",
     "takeover",

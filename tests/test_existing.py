@@ -61,7 +61,7 @@ def test_every_row_comes_back_in_its_order_and_format_with_what_was_decided(
     back = lines(run.folder / "annotated")
     assert [{key: row[key] for key in ROWS[0]} for row in back] == ROWS
     assert [row["synth"]["status"] for row in back] == ["kept", "rejected", "rejected", "kept", "rejected"]
-    assert [row["synth"]["duplicate_of"] for row in back] == [None, 1, None, None, 1]
+    assert [row["synth"]["duplicate_of"] for row in back] == [None, "1", None, None, "1"]
     assert back[2]["synth"] == {
         "status": "rejected",
         "rejected_by": "length",

@@ -11,6 +11,7 @@ from rows import Held, record
 from synth.contamination import matches
 from synth.errors import DataError
 from synth.prompts import Prompts
+from synth.rephrased import Rephrased
 from synth.selectors.decontaminate import Decontaminate
 from synth.steps import Question, Selection
 from synth.store import to_table
@@ -203,3 +204,11 @@ def test_signs_of_chinese_count_as_words(tmp_path: Path) -> None:
     item = "\u6e2f\u53e3\u51fa\u79df\u5341\u56db\u8258\u5212\u8247\u548c\u4e5d\u8258\u5e06\u8239"
     [found] = said(tmp_path, [f"\u8bf7\u95ee{item}\uff1f"], items=questions([item]))
     assert found.duplicate_of == "q0" and found.verdict.reason == "an evaluation item, word for word"
+
+
+def test_short_questions_that_share_only_their_form_are_not_alike(tmp_path: Path) -> None:
+    known = ["What do bears do all winter?", "What does a conductor do?", "How do lighthouses help ships?"]
+    asked = ["What did a lighthouse keeper do all night?", "What does the conductor of an orchestra do?"]
+    found = {row: (item, likeness) for row, item, likeness in Rephrased(known).find(asked)}
+    assert found.get(0, (0, 0.0))[1] < 0.5
+    assert found[1][0] == 1 and found[1][1] >= 0.5
