@@ -178,7 +178,7 @@ def show(
 def quality_(target: Target, rows: Rows = None) -> None:
     """How varied a run's rows are after each stage; writes quality.json. To inform, not as a target."""
     opened = pipeline.open_run(target, rows=rows, say=say)
-    out.print(report.quality_tables(quality.of(opened.dataset, opened.recipe)))
+    out.print(report.quality_tables(quality.of(opened.dataset, opened.recipe), out.width))
     out.print(f"run folder: {report.relative(opened.folder)}", soft_wrap=True)
 
 

@@ -18,6 +18,9 @@ from synth.previews import Previewed
 from synth.store import Counts, Dataset, to_table
 from synth.types import Record, said
 
+FIGURE, STAGE = 30, 16
+"""Characters that the table of figures needs for their names, and for a stage."""
+
 
 def summary(dataset: Dataset) -> list[str]:
     """The closing lines: counts that reconcile, tokens a second, scores with intervals, the run folder."""
@@ -83,22 +86,29 @@ def journal_table(folder: Path) -> Table:
     return table
 
 
-def quality_tables(found: quality.Quality) -> RenderableType:
-    """Figures by stage, and what the rows that are left ask for, by leading verb and object."""
+def quality_tables(found: quality.Quality, width: int) -> RenderableType:
+    """Figures by stage, and what the rows that are left ask for, by leading verb and object.
+
+    Where there are too many stages for so many characters, those between the filters and the last are left to
+    the page and quality.json.
+    """
+    stages: Sequence[int] = range(len(found["stages"]))
+    if len(stages) > 3 and FIGURE + STAGE * len(stages) > width:
+        stages = [0, 1, len(stages) - 1]
     title = f"{found['planned']:,} rows planned; figures to inform, not as a target; 95% lies in []"
     table = Table(title=title, title_justify="left", title_style="bold")
     table.add_column("figure")
-    for stage in found["stages"]:
-        table.add_column(stage["stage"], justify="right")
+    for at in stages:
+        table.add_column(found["stages"][at]["stage"], justify="right")
     for label, cells in quality_lines(found):
-        table.add_row(label, *(cell.replace(" [", "\n[") for cell in cells))
+        table.add_row(label, *(cells[at].replace(" [", "\n[") for at in stages))
     pairs = Table(title="leading verb and object, by rule; rows", title_justify="left", title_style="bold")
     for name in ("verb", "object"):
         pairs.add_column(name)
-    for stage in found["stages"]:
-        pairs.add_column(stage["stage"], justify="right")
+    for at in stages:
+        pairs.add_column(found["stages"][at]["stage"], justify="right")
     for pair in found["pairs"][: quality.TOP_PAIRS]:
-        pairs.add_row(pair["verb"], pair["object"], *(f"{rows:,}" for rows in pair["rows"]))
+        pairs.add_row(pair["verb"], pair["object"], *(f"{pair['rows'][at]:,}" for at in stages))
     return Group(table, pairs)
 
 

@@ -5,7 +5,12 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
+
+from synth.edits import of_rows
+from synth.pipeline import Run, curate, generate, open_run
 
 RECIPE = """
 name = "small"
@@ -60,6 +65,26 @@ def make_project(root: Path, endpoint: str) -> Path:
     recipe = root / "recipe.toml"
     recipe.write_text(RECIPE.replace("ENDPOINT", endpoint))
     return recipe
+
+
+def jsonl(path: Path, rows: Iterable[object]) -> Path:
+    """A file of rows, one a line."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def curated(recipe: Path, dataset: Path | str) -> Run:
+    """The run of a dataset through a recipe, as `synth curate DATASET --recipe R`."""
+    run = open_run(recipe, change=of_rows(recipe, str(dataset)))
+    generate(run)
+    curate(run)
+    return run
+
+
+def lines(folder: Path) -> list[dict[str, Any]]:
+    """The rows of a folder of JSONL files."""
+    files = sorted(folder.glob("*.jsonl"))
+    return [json.loads(line) for file in files for line in file.read_text().splitlines()]
 
 
 def edit(file: Path, old: str, new: str) -> None:

@@ -4,11 +4,12 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from projects import edit, hashes, start_synth
+from projects import curated, edit, hashes, lines, start_synth
+from projects import jsonl as write
 
 from synth.edits import of_rows
 from synth.errors import DataError, RecipeError
-from synth.pipeline import Run, curate, generate, open_run
+from synth.pipeline import curate, generate, open_run
 
 RECIPE = """
 name = "clean"                  # a comment that stays
@@ -29,28 +30,14 @@ ROWS: list[dict[str, Any]] = [
 ]
 
 
+def jsonl(path: Path, rows: list[Any] = ROWS) -> Path:
+    return write(path, rows)
+
+
 @pytest.fixture
 def recipe(tmp_path: Path) -> Path:
     (tmp_path / "clean.toml").write_text(RECIPE)
     return tmp_path / "clean.toml"
-
-
-def jsonl(path: Path, rows: list[Any] = ROWS) -> Path:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
-
-
-def curated(recipe: Path, dataset: Path | str) -> Run:
-    run = open_run(recipe, change=of_rows(recipe, str(dataset)))
-    generate(run)
-    curate(run)
-    return run
-
-
-def lines(folder: Path) -> list[dict[str, Any]]:
-    return [
-        json.loads(line) for file in sorted(folder.glob("*.jsonl")) for line in file.read_text().splitlines()
-    ]
 
 
 def test_every_row_comes_back_in_its_order_and_format_with_what_was_decided(
