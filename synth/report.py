@@ -92,10 +92,11 @@ def quality_tables(found: quality.Quality, width: int) -> RenderableType:
     Where there are too many stages for so many characters, those between the filters and the last are left to
     the page and quality.json.
     """
+    title = f"{found['planned']:,} rows planned; figures to inform, not as a target; 95% lies in []"
     stages: Sequence[int] = range(len(found["stages"]))
     if len(stages) > 3 and FIGURE + STAGE * len(stages) > width:
-        stages = [0, 1, len(stages) - 1]
-    title = f"{found['planned']:,} rows planned; figures to inform, not as a target; 95% lies in []"
+        between, stages = len(stages) - 3, [0, 1, len(stages) - 1]
+        title += f"; {between} more stages: quality.json"
     table = Table(title=title, title_justify="left", title_style="bold")
     table.add_column("figure")
     for at in stages:

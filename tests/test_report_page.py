@@ -147,7 +147,7 @@ def test_the_commands_write_both_files_of_a_real_run(recipe: Path) -> None:
     done = synth_each([(root, [verb, "recipe.toml"]) for verb in verbs])
     assert [result.returncode for result in done] == [0] * 4, done
     [folder] = (root / "data" / "runs").glob("small-*")
-    assert "after judges" in done[2].stdout and "leading verb and object" in done[2].stdout
+    assert "after exact" in done[2].stdout and "leading verb and object" in done[2].stdout
     assert done[3].stdout == f"report: data/runs/{folder.name}/report.html\n"
     text = Read((folder / "report.html").read_text(encoding="utf-8")).text
     counts = Dataset(folder).counts()
