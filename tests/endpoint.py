@@ -144,6 +144,7 @@ class Endpoint:
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
+        await asyncio.sleep(0.01)  # connections that were closed let go of their sockets
 
     async def _hang(self) -> None:
         while self.hangs:

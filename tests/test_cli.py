@@ -85,7 +85,7 @@ BAD = {
         ("prompts/ask.jinja: topic: some seeds have no such field",),
     ),
     "a variable that the judge is not given": Bad(
-        in_file("prompts/judge.jinja", b"{{ topic }}"), ("prompts/judge.jinja: topic:", "answer, criteria")
+        in_file("prompts/judge.jinja", b"{{ topic }}"), ("prompts/judge.jinja: topic:", "answer, criterion")
     ),
     "unknown step": Bad(
         in_recipe('"truncated"', '"truncate"'),

@@ -268,7 +268,7 @@ def test_a_dry_run_leaves_the_recipe_and_the_journal_keeps_the_replies(
     asked.unlink()
     run_command(str(local), "--requests", "12", "--minutes", "0", capsys=capsys)
     again = [line for line in asked.read_text().splitlines() if "cache_salt" not in line]
-    assert len(paid) - len(again) >= 12
+    assert len(paid) - len(again) >= 6  # three rows; a judge's three are one, which name no criterion
 
 
 def test_what_can_not_be_tuned_is_one_line(
