@@ -210,7 +210,8 @@ assert os.geteuid() == 65534
 sandbox.proven()
 for code in ("import os\\nos.kill(os.getppid(), 9)",
              "import os\\nwhile True: os.fork()", "bytearray(10 << 30)",
-             "import os\\nopen(f'/proc/{os.getppid()}/environ')", "open('/tmp/nobody', 'w')", "while True: pass"):
+             "import os\\nopen(f'/proc/{os.getppid()}/environ')", "open('/tmp/nobody', 'w')",
+                 "while True: pass"):
     print(sandbox.run(code, sandbox.Limits(cpu=1, wall=3)).reason)
 """
     done = subprocess.run(
