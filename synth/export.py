@@ -1,11 +1,12 @@
 """The kept rows as a dataset that anyone can load: `train/*.parquet` and the card in the run folder."""
 
 import hashlib
-from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import orjson
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from synth.recipe import Recipe
 from synth.store import (
@@ -40,24 +41,21 @@ def write_train(dataset: Dataset, recipe: Recipe) -> list[Path]:
     of one seed never fall on both sides. The card stands in the run folder, not in `train/`, because pandas
     reads every file of a folder.
     """
-    splits: dict[tuple[str, str], list[pa.Table]] = {}
-    shards = [_kept(shard) for shard in dataset.shards("curated")]
-    tools = any(map(has_tools, shards))
+    shards = dataset.shards("curated")
+    tools = any(has_tools(_kept(shard)) for shard in shards if "tools" in pq.read_schema(shard).names)
     names = [PROMPT_FILE if name == "prompt" else name for name in COLUMNS] + ["tools"] * tools
-    for kept in shards:
+    places = [(folder, split) for split in ("train", "validation") for folder in ("train", "preference")]
+    outs = {place: _Files(dataset.folder, *place) for place in places}
+    for shard in shards:
+        kept = _kept(shard)
         held = pa.array(
             [_share(seed) < recipe.run.validation for seed in kept["seed_id"].to_pylist()], pa.bool_()
         )
         parts = {"train": kept.filter(pa.compute.invert(held)), "validation": kept.filter(held)}
         for split, rows in parts.items():
-            columns = train_columns(rows, COLUMNS, tools=tools).rename_columns(names)
-            splits.setdefault(("train", split), []).append(columns)
-            splits.setdefault(("preference", split), []).append(_pairs(rows))
-    files: list[Path] = []
-    for (folder, split), tables in splits.items():
-        whole = pa.concat_tables(tables)
-        if (folder, split) == ("train", "train") or whole.num_rows:
-            files += _write(dataset.folder / folder, split, whole)
+            outs["train", split].add(train_columns(rows, COLUMNS, tools=tools).rename_columns(names))
+            outs["preference", split].add(_pairs(rows))
+    files = [file for place, out in outs.items() for file in out.end(empty=place == ("train", "train"))]
     card = dataset.folder / "README.md"
     write_whole(card, _card(dataset, recipe, files, tools=tools).encode())
     return [*files, card]
@@ -93,11 +91,34 @@ def _share(seed_id: str) -> float:
     return int(hashlib.sha256(seed_id.encode()).hexdigest()[:8], 16) / 0x1_0000_0000
 
 
-def _write(folder: Path, split: str, whole: pa.Table) -> Iterator[Path]:
-    for number, start in enumerate(range(0, max(1, whole.num_rows), FILE_ROWS)):
-        path = folder / f"{split}-{number:05d}.parquet"
-        write_parquet(path, whole.slice(start, FILE_ROWS))
-        yield path
+@dataclass(slots=True)
+class _Files:
+    """The files of a split, written as soon as their rows are there."""
+
+    run: Path
+    folder: str
+    split: str
+    tables: list[pa.Table] = field(default_factory=list)
+    files: list[Path] = field(default_factory=list)
+
+    def add(self, table: pa.Table) -> None:
+        self.tables.append(table)
+        while sum(table.num_rows for table in self.tables) >= FILE_ROWS:
+            whole = pa.concat_tables(self.tables)
+            self._write(whole.slice(0, FILE_ROWS))
+            self.tables = [whole.slice(FILE_ROWS)]
+
+    def end(self, *, empty: bool) -> list[Path]:
+        """Write what is left; a file without rows where there is no other and `empty` asks for one."""
+        left = pa.concat_tables(self.tables) if self.tables else None
+        if left is not None and (left.num_rows or (empty and not self.files)):
+            self._write(left)
+        return self.files
+
+    def _write(self, table: pa.Table) -> None:
+        path = self.run / self.folder / f"{self.split}-{len(self.files):05d}.parquet"
+        write_parquet(path, table)
+        self.files.append(path)
 
 
 def _card(dataset: Dataset, recipe: Recipe, files: list[Path], *, tools: bool) -> str:
