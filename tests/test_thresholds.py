@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from projects import curated, edit, jsonl, lines, start_synth
 
+from synth import page
 from synth.edits import with_key
 from synth.errors import RecipeError
 from synth.pipeline import curate, generate, open_run
@@ -97,6 +98,8 @@ def test_the_items_of_data_eval_and_of_named_files_are_found_and_decide_the_runs
     assert found[0]["duplicate_of"].endswith("own.jsonl:1") and found[1]["duplicate_of"].endswith(
         "more.jsonl:1"
     )
+    shown = page.render(run.dataset, run.recipe)
+    assert "Evaluation items found in rows" in shown and rows[1]["prompt"].upper() in shown
     for file in (own, more):
         file.write_text(json.dumps({"question": "Why is the sea salty, and lakes are not?"}) + "\n")
         again = curated(recipe, tmp_path / "old.jsonl")
