@@ -29,6 +29,8 @@ class Checked:
     """What the run folder is named by."""
     raw_key: str
     """What decides `raw/`: runs that differ in their selectors share it."""
+    questions_key: str
+    """What decides which questions are asked: runs that differ in filters, judges and selectors share it."""
 
     def questions(self) -> list[Question]:
         """What students are evaluated by: the questions of the recipe's evaluators and of data/eval."""
@@ -61,24 +63,29 @@ def check(recipe: Recipe) -> Checked:
     _check_student(recipe, prompts)
     asked = asked_roles(recipe)
     versions = {"seeds": seeds.digest}
-    for step in (*recipe.generate, *recipe.filter):
-        versions |= {name: prompts.file(name).version for name in step.prompt_names()}
-    for own in (*recipe.generate, *recipe.filter):
-        versions |= _code_of(own)
     for name, role in recipe.roles.items():
         if name in asked and (name != "judge" or recipe.judge):
             versions[name] = weights.identify(role.model)
+    for maker in recipe.generate:
+        versions |= _code_of(maker) | _prompts_of(maker, prompts)
+    questions = recipe.key(versions, "questions")
+    for step in recipe.filter:
+        versions |= _code_of(step) | _prompts_of(step, prompts)
     later: dict[str, str] = {}
     for index, selector in enumerate(recipe.select):
         try:
             later |= _code_of(selector) | selector.versions()
         except DataError as error:
             raise RecipeError(recipe.file, f"select[{index}]", str(error)) from error
-        later |= {name: prompts.file(name).version for name in selector.prompt_names()}
+        later |= _prompts_of(selector, prompts)
     if any(selector.reads_questions for selector in recipe.select):
         later["questions"] = items.digest(items.of_questions(evaluated_by(recipe)))
     raw = versions | later if recipe.run.target is not None else versions
-    return Checked(recipe, prompts, seeds, recipe.key(versions | later), recipe.key(raw, raw=True))
+    return Checked(recipe, prompts, seeds, recipe.key(versions | later), recipe.key(raw, "raw"), questions)
+
+
+def _prompts_of(step: Step, prompts: Prompts) -> dict[str, str]:
+    return {name: prompts.file(name).version for name in step.prompt_names()}
 
 
 def evaluated_by(recipe: Recipe) -> list[Question]:

@@ -82,6 +82,7 @@ async def _generate(run: Run, on_progress: Callable[[Progress, Models], None]) -
             raise AssertionError(f"{progress.done} rows came of {progress.planned} planned")
         entry = {
             "inputs": run.checked.raw_key,
+            "questions": run.checked.questions_key,
             "rows": recipe.seeds.rows,
             "counts": run.dataset.counts("raw").to_json(),
             **cost,

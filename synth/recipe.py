@@ -229,14 +229,19 @@ class Recipe(Table):
         """Every step, in recipe order."""
         return [*self.generate, *self.filter, *self.select, *self.evaluate]
 
-    def key(self, versions: Mapping[str, str], *, raw: bool = False) -> str:
-        """Twelve hex digits that hash what decides the bytes of the dataset, or of `raw/` alone.
+    def key(self, versions: Mapping[str, str], of: Literal["dataset", "raw", "questions"] = "dataset") -> str:
+        """Twelve hex digits that hash what decides the bytes of the dataset, of `raw/` or of what is asked.
 
         `versions` adds what the recipe only names: the seeds' digest, each prompt file's version, and the
         fingerprints of model folders. Endpoints, flags and training settings are left out. What selectors do
-        decides `raw/` only where there is a target.
+        decides `raw/` only where there is a target, and filters and judges don't decide what is asked.
         """
-        selectors = () if raw and self.run.target is None else self.select
+        deciding: list[steps.Step] = [*self.generate]
+        if of != "questions":
+            deciding += self.filter
+        if of == "dataset" or (of == "raw" and self.run.target is not None):
+            deciding += self.select
+        left_out = {"max_failed"} if of == "dataset" else {"max_failed", "validation"}
         serving = {
             "endpoint",
             "api_key_env",
@@ -251,15 +256,14 @@ class Recipe(Table):
                 include={"rows", "sample", "balance"}
             ),  # chunks are in the seeds' digest
             "teacher": self.teacher.model_dump(exclude=serving),
-            "judge": self.judge.model_dump(exclude=serving) if self.judge else None,
+            "judge": self.judge.model_dump(exclude=serving) if self.judge and of != "questions" else None,
             "teachers": {name: role.model_dump(exclude=serving) for name, role in self.teachers.items()},
             "language": self.language,
             "novelty": self.novelty.model_dump() if self.novelty else None,
             "steps": [
-                [step.name, step.model_dump(mode="json", exclude={"path", "against"})]
-                for step in (*self.generate, *self.filter, *selectors)
+                [step.name, step.model_dump(mode="json", exclude={"path", "against"})] for step in deciding
             ],
-            "run": self.run.model_dump(exclude={"max_failed", "validation"} if raw else {"max_failed"}),
+            "run": self.run.model_dump(exclude=left_out) if of != "questions" else None,
             "versions": dict(versions),
         }
         return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()[:12]

@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+from synth import takeover
 from synth.check import Checked, check
 from synth.errors import RecipeError
 from synth.llm.journal import Journal
@@ -38,6 +39,8 @@ class Run:
         if config is None:
             return nullcontext()
         shared = self.recipe.root / config.shared if config.shared else None
+        if not (self.folder / "novelty.jsonl").is_file():
+            takeover.take_decisions(self.dataset, self.recipe, self.checked.questions_key)
         return Novelty(self.folder, config.threshold, shared)
 
     @contextmanager

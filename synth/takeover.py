@@ -31,6 +31,18 @@ def take_over(dataset: Dataset, recipe: Recipe, raw_key: str) -> Path | None:
     return None
 
 
+def take_decisions(dataset: Dataset, recipe: Recipe, questions_key: str) -> None:
+    """Begin with what an earlier run that asks the same questions decided of them, if there is one.
+
+    Else a run with another filter would find other questions new, or draw others, and ask anew.
+    """
+    for folder in sorted(dataset.folder.parent.glob(f"{recipe.name}-*")):
+        made = Dataset(folder).manifest.get("stages", {}).get("generate", {})
+        if made.get("questions") == questions_key and (folder / "novelty.jsonl").is_file():
+            write_whole(dataset.folder / "novelty.jsonl", (folder / "novelty.jsonl").read_bytes())
+            return
+
+
 def _stored(folder: Path) -> list[str]:
     files = (*(folder / "index").glob("*"), *folder.glob("novelty.jsonl"))
     return [str(file.relative_to(folder)) for file in files if not file.name.startswith(".")]

@@ -51,6 +51,19 @@ def test_a_rerun_of_a_run_with_novelty_asks_nothing_and_writes_the_same_bytes(
     assert endpoint.requests == asked and hashes(run.folder) == before
 
 
+def test_an_edited_filter_finds_no_other_question_new_and_asks_nothing(
+    novel: Path, endpoint: Endpoint
+) -> None:
+    first = made(novel)
+    asked = endpoint.requests
+    edit(novel, "min_words = 3", "min_words = 4")
+    second = made(novel)
+    assert second.folder != first.folder and endpoint.requests == asked
+    assert second.checked.questions_key == first.checked.questions_key
+    edit(novel.parent / "prompts" / "ask.jinja", "You are terse.", "You are brief.")
+    assert open_run(novel).checked.questions_key != first.checked.questions_key
+
+
 def test_kill_9_changes_nothing_that_was_decided(tmp_path: Path, novel: Path, endpoint: Endpoint) -> None:
     edit(novel, "[run]\n", "[run]\ntarget = 20\n")
     endpoint.delay = 0.05
