@@ -39,7 +39,7 @@ class Run:
         if config is None:
             return nullcontext()
         shared = self.recipe.root / config.shared if config.shared else None
-        if not (self.folder / "novelty.jsonl").is_file():
+        if shared is None and not (self.folder / "novelty.jsonl").is_file():
             takeover.take_decisions(self.dataset, self.recipe, self.checked.questions_key)
         return Novelty(self.folder, config.threshold, shared)
 
