@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from synth.pipeline import curate, evaluate, generate, open_run, train
     from synth.previews import preview
     from synth.recipe import Recipe, load_recipe
-    from synth.steps import Evaluator, Filter, Judge, Selector, Strategy
+    from synth.steps import Evaluator, Filter, Judge, Rows, Selection, Selector, Strategy
     from synth.store import Dataset
     from synth.types import Message, Record, Reply, Seed, Verdict
 
@@ -20,7 +20,7 @@ _PUBLIC = {
     "synth.pipeline": ("curate", "evaluate", "generate", "open_run", "train"),
     "synth.previews": ("preview",),
     "synth.recipe": ("Recipe", "load_recipe"),
-    "synth.steps": ("Evaluator", "Filter", "Judge", "Selector", "Strategy"),
+    "synth.steps": ("Evaluator", "Filter", "Judge", "Rows", "Selection", "Selector", "Strategy"),
     "synth.store": ("Dataset",),
     "synth.types": ("Message", "Record", "Reply", "Seed", "Verdict"),
 }
@@ -34,8 +34,10 @@ __all__ = [
     "Recipe",
     "Record",
     "Reply",
+    "Rows",
     "ScriptedTeacher",
     "Seed",
+    "Selection",
     "Selector",
     "Strategy",
     "Verdict",
