@@ -20,11 +20,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from synth.contamination import Items
+from synth.compute.contamination import Items
+from synth.compute.grams import Runs, words
+from synth.compute.tfidf import Nearest
 from synth.evaluators.stats import wilson
-from synth.grams import Runs, words
 from synth.items import Item
-from synth.tfidf import Nearest
 
 Find = Callable[[Sequence[str]], Iterator[tuple[int, int]]]
 """The pairs (row, item) that a rule finds in texts."""

@@ -18,10 +18,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from synth import vectors
-from synth.embeddings import PART_ROWS, embedder
+from synth.compute import vectors
+from synth.compute.embeddings import PART_ROWS, embedder
+from synth.compute.vectors import Chosen, Vectors, greedy
 from synth.selectors.semantic import numbers_of
-from synth.vectors import Chosen, Vectors, greedy
 
 THRESHOLDS = (0.9, 0.95)
 

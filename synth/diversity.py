@@ -15,8 +15,8 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from scipy.stats import binom
 
+from synth.compute.leading import NOUN_FOLLOWS, STOP_WORDS, VERBS
 from synth.evaluators.stats import wilson
-from synth.leading import NOUN_FOLLOWS, STOP_WORDS, VERBS
 from synth.novelty import words
 from synth.texts import fold
 

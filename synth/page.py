@@ -172,7 +172,7 @@ def _contamination(dataset: Dataset, stage: str) -> list[dict[str, Any]]:
         removed |= zip(mine["id"].to_pylist(), mine["duplicate_of"].to_pylist(), strict=True)
     if not removed:
         return []
-    from synth.contamination import matches
+    from synth.compute.contamination import matches
 
     best: dict[str, dict[str, Any]] = {}
     for match in matches(dataset.folder / "index", removed).to_pylist():

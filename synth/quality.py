@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from synth import diversity
-from synth.embeddings import WORDS, embedder
+from synth.compute.embeddings import WORDS, embedder
 from synth.errors import DataError
 from synth.recipe import Recipe
 from synth.store import Dataset, message, read_parquet, sha256, write_whole

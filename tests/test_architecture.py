@@ -15,9 +15,7 @@ STEPS = {"strategies", "filters", "selectors", "student", "evaluators"}
 BASE = {"types", "errors", "shipped"}
 READ = BASE | {"steps", "recipe", "prompts", "store", "seeds", "chunks", "constraints", "guard"}
 READ |= {"readers", "documents", "taxonomy", "sandbox", "schemas", "answers", "texts", "edits", "formats"}
-COMPUTE = {"ranks", "batches", "folding", "sketch", "bands", "jaccard", "embeddings", "vectors"}
-COMPUTE |= {"contamination", "grams", "items", "rephrased", "tfidf", "leading"}
-READ |= COMPUTE | {"judging", "weights"}
+READ |= {"judging", "weights", "items", "compute"}
 TOP = {
     "account",
     "catalogue",
@@ -69,8 +67,8 @@ MAY: dict[str, set[str]] = {
     "steps": BASE,
     **dict.fromkeys(("recipe", "prompts", "store", "seeds", "constraints"), READ),
     **dict.fromkeys(("readers", "documents", "taxonomy", "texts", "edits", "formats"), READ),
-    **dict.fromkeys(COMPUTE, READ),
-    **{room: READ | {room} for room in STEPS | {"llm"}},
+    "items": READ,
+    **{room: READ | {room} for room in STEPS | {"llm", "compute"}},
     "novelty": READ,
     "units": READ | {"llm", "novelty"},
     "engine": READ | {"llm", "units"},
@@ -86,7 +84,7 @@ HEAVY_ROOMS = (
     "synth/student/",
     "synth/evaluators/",
     "synth/weights.py",
-    "synth/embeddings.py",
+    "synth/compute/embeddings.py",
     "synth/filters/",
     "synth/selectors/",
 )

@@ -10,13 +10,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from synth.embeddings import WORDS, Model, embedded, identify
+from synth.compute.embeddings import WORDS, Model, embedded, identify
+from synth.compute.ranks import ranks
+from synth.compute.vectors import centres, near_cells
 from synth.errors import RecipeError
-from synth.ranks import ranks
 from synth.steps import Rows, Selection, Selector
 from synth.texts import On, texts
 from synth.types import Verdict
-from synth.vectors import centres, near_cells
 
 COLUMNS = ("strategy", "seed_id", "model")
 FIRST = 200

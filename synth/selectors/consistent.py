@@ -13,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from synth.answers import fences, normalised, number, numbers, said, shown
-from synth.ranks import ranks
+from synth.compute.ranks import ranks
 from synth.steps import Rows, Selection, Selector
 from synth.texts import texts
 from synth.types import Verdict

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 import pyarrow as pa
 from pydantic import Field
 
-from synth.contamination import MATCHES, Items
+from synth.compute.contamination import MATCHES, Items
 from synth.errors import RequestFailed
 from synth.items import Item, digest, of_questions, read_items, version
 from synth.steps import Rows, Selection, Selector

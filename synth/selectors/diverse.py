@@ -8,12 +8,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import Field
 
-from synth.embeddings import WORDS, Model, embedded, identify
-from synth.ranks import ranks
+from synth.compute.embeddings import WORDS, Model, embedded, identify
+from synth.compute.ranks import ranks
+from synth.compute.vectors import greedy
 from synth.steps import Rows, Selection, Selector
 from synth.texts import On
 from synth.types import Verdict
-from synth.vectors import greedy
 
 
 class Diverse(Selector):

@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from synth.batches import each
-from synth.folding import folded, kernel
-from synth.ranks import ranks
+from synth.compute.batches import each
+from synth.compute.folding import folded, kernel
+from synth.compute.ranks import ranks
 from synth.steps import Rows, Selection, Selector
 from synth.texts import On, turns
 from synth.types import Verdict

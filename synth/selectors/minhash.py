@@ -15,10 +15,10 @@ from pydantic import Field, model_validator
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from synth import bands, jaccard, sketch
-from synth.batches import each
-from synth.folding import folded, kernel
-from synth.ranks import ranks
+from synth.compute import bands, jaccard, sketch
+from synth.compute.batches import each
+from synth.compute.folding import folded, kernel
+from synth.compute.ranks import ranks
 from synth.steps import Rows, Selection, Selector
 from synth.store import read_parquet, write_parquet
 from synth.texts import On, texts

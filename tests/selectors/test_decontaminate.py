@@ -8,10 +8,10 @@ import orjson
 import pytest
 from rows import Held, record
 
-from synth.contamination import matches
+from synth.compute.contamination import matches
+from synth.compute.rephrased import Rephrased
 from synth.errors import DataError
 from synth.prompts import Prompts
-from synth.rephrased import Rephrased
 from synth.selectors.decontaminate import Decontaminate
 from synth.steps import Question, Selection
 from synth.store import to_table

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from rows import record, selected
 
-from synth import vectors as module
+from synth.compute import vectors as module
 from synth.selectors.semantic import Semantic, numbers_of
 from synth.types import Record, Verdict
 

@@ -7,7 +7,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 from rows import Held, record
 
-from synth.embeddings import SHIPPED, Model, embedded, embedder, identify
+from synth.compute.embeddings import SHIPPED, Model, embedded, embedder, identify
 from synth.errors import DataError
 from synth.store import to_table
 

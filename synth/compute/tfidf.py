@@ -15,8 +15,8 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from synth.folding import kernel
-from synth.grams import find, slots
+from synth.compute.folding import kernel
+from synth.compute.grams import find, slots
 
 Signs: TypeAlias = "NDArray[np.uint32]"
 Ends: TypeAlias = "NDArray[np.int64]"

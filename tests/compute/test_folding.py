@@ -3,7 +3,7 @@ import random
 import pyarrow as pa
 import pytest
 
-from synth.folding import folded
+from synth.compute.folding import folded
 from synth.texts import fold
 
 BLOCKS = {

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from synth.folding import folded, kernel
+from synth.compute.folding import folded, kernel
 
 Hashes: TypeAlias = "NDArray[np.uint64]"
 Counts: TypeAlias = "NDArray[np.int64]"

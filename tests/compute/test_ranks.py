@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from rows import record
 
-from synth.ranks import ranks
+from synth.compute.ranks import ranks
 from synth.store import to_table
 from synth.types import Verdict
 

@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from synth.leading import STOP_WORDS
-from synth.tfidf import Nearest
+from synth.compute.leading import STOP_WORDS
+from synth.compute.tfidf import Nearest
 
 COMPARED = 5
 """Texts of the set that a text is compared with."""

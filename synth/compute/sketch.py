@@ -10,7 +10,7 @@ import functools
 import numpy as np
 from numpy.typing import NDArray
 
-from synth.folding import SPACE, Folded, character, kernel
+from synth.compute.folding import SPACE, Folded, character, kernel
 
 SHORT = 8
 """Text of fewer words is compared by its characters."""

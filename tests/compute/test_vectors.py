@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from synth import vectors as module
-from synth.vectors import Vectors, centres, greedy, near_cells
+from synth.compute import vectors as module
+from synth.compute.vectors import Vectors, centres, greedy, near_cells
 
 
 def drawn(rows: int, wide: int = 16, seed: int = 0) -> Vectors:

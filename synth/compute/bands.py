@@ -8,8 +8,8 @@ from math import ceil, log, log1p
 import numpy as np
 from numpy.typing import NDArray
 
-from synth.folding import kernel
-from synth.sketch import MULTIPLIER
+from synth.compute.folding import kernel
+from synth.compute.sketch import MULTIPLIER
 
 MISSED = 0.001
 """The chance that a pair of the lowest similarity asked is in no bucket."""

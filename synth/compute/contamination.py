@@ -12,9 +12,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from synth.grams import Runs, words
+from synth.compute.grams import Runs, words
+from synth.compute.rephrased import Rephrased
 from synth.items import Item
-from synth.rephrased import Rephrased
 from synth.store import read_parquet
 
 RULES = ("exact", "run", "cover", "rephrased")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from synth.folding import kernel
+from synth.compute.folding import kernel
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from synth import bands, jaccard, sketch
-from synth.folding import Folded, folded
+from synth.compute import bands, jaccard, sketch
+from synth.compute.folding import Folded, folded
 
 
 def sets_of(said: list[str], size: int = 5) -> jaccard.Sets:
