@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import typer
 from curation import made
 from harness import Usage, measure, must
+from rich.console import Console
 
 RECIPE = """
 name = "million"
@@ -33,13 +34,14 @@ use = "minhash"
 on = "question"
 threshold = 0.8
 """
+out = Console(highlight=False, soft_wrap=True)
 SYNTH = [sys.executable, "-c", "from synth.cli import main; main()"]
 
 
 def said(name: str, usage: Usage, rows: int) -> None:
     """A line of the table, and the closing lines of the command."""
     used = f"{usage.wall:,.0f} s | {usage.cpu:,.0f} s | {usage.peak_mb:,.0f} MB"
-    print(f"| {name} | {used} | {usage.peak_mb * 2**20 / rows:,.0f} | {rows / usage.cpu:,.0f} |")  # noqa: T201
+    out.print(f"| {name} | {used} | {usage.peak_mb * 2**20 / rows:,.0f} | {rows / usage.cpu:,.0f} |")
 
 
 def main(
@@ -54,9 +56,9 @@ def main(
         pq.write_table(pa.table(columns), folder / "rows.parquet", compression="zstd")
         (folder / "recipe.toml").write_text(RECIPE)
         del truth, columns
-        print(f"{rows:,} rows made in {time.monotonic() - began:,.0f} s\n")  # noqa: T201
-        print("| command | wall | CPU | peak | bytes a row | rows per CPU s |")  # noqa: T201
-        print("|---|---:|---:|---:|---:|---:|")  # noqa: T201
+        out.print(f"{rows:,} rows made in {time.monotonic() - began:,.0f} s\n")
+        out.print("| command | wall | CPU | peak | bytes a row | rows per CPU s |")
+        out.print("|---|---:|---:|---:|---:|---:|")
         curate = ["curate", "rows.parquet", "--recipe", "recipe.toml"]
         first = must(measure([*SYNTH, *curate], folder), "curate")
         said("`synth curate`", first, rows)
@@ -65,7 +67,7 @@ def main(
         second = must(measure([*SYNTH, *dedup], folder), "dedup")
         said("`synth dedup --threshold 0.9`", second, rows)
         for usage in (first, second):
-            print("\n" + "\n".join(usage.out.splitlines()[-3:-1] + usage.err.splitlines()[-1:]))  # noqa: T201
+            out.print("\n" + "\n".join(usage.out.splitlines()[-3:-1] + usage.err.splitlines()[-1:]))
 
 
 if __name__ == "__main__":

@@ -19,3 +19,14 @@ def endpoint() -> Iterator[Endpoint]:
 def recipe(tmp_path: Path, endpoint: Endpoint) -> Path:
     """The recipe of a small project in `tmp_path` whose teacher is `endpoint`."""
     return make_project(tmp_path, endpoint.url)
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """A tiny model gains nothing by threads, and loses much where the cores are busy."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
