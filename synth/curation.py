@@ -20,7 +20,7 @@ from synth.prompts import Prompts
 from synth.steps import Question, Selection, Selector
 from synth.store import VERDICTS, Dataset, read_parquet, sha256, write_parquet
 from synth.targets import REACHED, Quota, keys_of
-from synth.types import Prompt, Reply, Sampling, Verdict
+from synth.types import Prompt, Reply, Sampling
 
 BATCH_ROWS = 4096
 Mask: TypeAlias = "NDArray[np.bool_]"
@@ -36,12 +36,6 @@ class Decision:
     by: str
     seen: list[Mask]
     said: list[dict[int, Selection]]
-
-    def of(self, shard: int, row: int) -> Selection | None:
-        """Its word on a row; None where it never saw it."""
-        if not self.seen[shard][row]:
-            return None
-        return self.said[shard].get(row) or Selection(Verdict(self.by, True))
 
 
 @dataclass(slots=True)
@@ -76,11 +70,6 @@ class Decided:
             raise ValueError(f"{selector.name} gave more selections than there are rows")
         self.by.append(Decision(selector.name, [mask.copy() for mask in self.alive], said))
         self._drop(said)
-
-    def of(self, shard: int, row: int) -> list[Selection]:
-        """All that was said of a row, in order."""
-        words = (decision.of(shard, row) for decision in self.by)
-        return [word for word in words if word is not None]
 
     def _zip(self, said: list[dict[int, Selection]]) -> Iterator[tuple[Mask, dict[int, Selection]]]:
         return zip(self.alive, said, strict=True)

