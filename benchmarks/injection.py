@@ -30,7 +30,7 @@ from synth.llm.asker import Asker
 from synth.llm.journal import Journal
 from synth.models import Models
 from synth.prompts import Prompts
-from synth.recipe import Role
+from synth.tables import Role
 from synth.types import Message, Record
 from synth.weights import EMBEDDED
 

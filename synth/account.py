@@ -9,8 +9,9 @@ from typing import Any
 from synth.engine import Progress
 from synth.llm.journal import Sums
 from synth.models import Models
-from synth.recipe import Recipe, Role
+from synth.recipe import Recipe
 from synth.store import Dataset, read_parquet
+from synth.tables import Role
 
 WINDOW = 15.0
 """Seconds over which a rate "now" is taken."""

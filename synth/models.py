@@ -16,7 +16,7 @@ from synth.llm.client import Client
 from synth.llm.contract import Contract
 from synth.llm.endpoint import Address
 from synth.llm.journal import Journal
-from synth.recipe import Role
+from synth.tables import Role
 from synth.types import Capability
 
 Say = Callable[[str], None]

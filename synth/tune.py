@@ -33,8 +33,9 @@ from synth.llm.endpoint import Address
 from synth.llm.journal import Journal
 from synth.models import MOST_SAMPLES, refuse_seed
 from synth.pipeline import Run, steps_by
-from synth.recipe import Recipe, Role
+from synth.recipe import Recipe
 from synth.store import write_whole
+from synth.tables import Role
 from synth.types import Prompt, Reply, Sampling
 from synth.units import Unit, run_unit
 

@@ -15,7 +15,7 @@ STEPS = {"strategies", "filters", "selectors", "student", "evaluators"}
 BASE = {"types", "errors", "shipped"}
 READ = BASE | {"steps", "recipe", "prompts", "store", "seeds", "chunks", "constraints", "guard"}
 READ |= {"readers", "documents", "taxonomy", "sandbox", "schemas", "answers", "texts", "edits", "formats"}
-READ |= {"judging", "weights", "items", "compute"}
+READ |= {"judging", "weights", "items", "compute", "tables"}
 TOP = {
     "account",
     "catalogue",
@@ -46,6 +46,7 @@ OUTER = {
     "report",
     "screen",
     "store",
+    "tables",
     "tune",
     "upkeep",
     "edits",
@@ -65,7 +66,7 @@ MAY: dict[str, set[str]] = {
     "schemas": BASE,
     "errors": set(),
     "steps": BASE,
-    **dict.fromkeys(("recipe", "prompts", "store", "seeds", "constraints"), READ),
+    **dict.fromkeys(("recipe", "prompts", "store", "seeds", "constraints", "tables"), READ),
     **dict.fromkeys(("readers", "documents", "taxonomy", "texts", "edits", "formats"), READ),
     "items": READ,
     **{room: READ | {room} for room in STEPS | {"llm", "compute"}},

@@ -6,9 +6,10 @@ from projects import RECIPE, edit, make_project
 from synth.errors import RecipeError
 from synth.filters.rubric import Rubric
 from synth.filters.text import Length, Truncated
-from synth.recipe import Role, Student, find_root, load_recipe
+from synth.recipe import find_root, load_recipe
 from synth.selectors.exact import Exact
 from synth.strategies.template import Template
+from synth.tables import Role, Student
 
 URL = "http://127.0.0.1:9/v1"
 

@@ -24,10 +24,10 @@ import orjson
 import pyarrow.compute as pc
 
 from synth.errors import TrainError
-from synth.recipe import Train
 from synth.student.checkpoint import base_files, card, digest_of, last_complete, publish, read_json
 from synth.student.data import digest, files, tokenize
 from synth.student.loss import answer_nll, collate, mean_loss
+from synth.tables import Train
 
 if TYPE_CHECKING:
     import torch

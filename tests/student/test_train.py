@@ -11,10 +11,10 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from synth.errors import TrainError
-from synth.recipe import Train
 from synth.student.data import digest
 from synth.student.loss import answer_nll, collate
 from synth.student.train import Trained, TrainStep, train
+from synth.tables import Train
 
 CONFIG = Train(epochs=4, learning_rate=5e-3, batch_size=8, max_length=64, lora_rank=8, save_steps=5)
 
