@@ -23,7 +23,7 @@ from synth.models import Models
 from synth.pipeline import Run, open_run
 
 if TYPE_CHECKING:
-    from synth.student.train import TrainStep
+    from synth.student.watch import TrainStep
 
 SECONDS_BETWEEN_LINES = 10.0
 

@@ -31,7 +31,7 @@ from synth.units import Steps
 from synth.weights import find_model, identify
 
 if TYPE_CHECKING:
-    from synth.student.train import TrainStep
+    from synth.student.watch import TrainStep
 
 
 def generate(run: Run, on_progress: Callable[[Progress, Models], None] = lambda *_: None) -> Counts:
@@ -274,6 +274,7 @@ def train(run: Run, on_step: "Callable[[TrainStep], None]" = lambda _: None) -> 
         if (done := run.dataset.done("train", inputs)) is not None:
             run.say("train: done before, 0 steps")
             return done
+        from synth.student.job import Job
         from synth.student.train import train as fine_tune
 
         model = find_model(student.model, run.say)
@@ -282,7 +283,7 @@ def train(run: Run, on_step: "Callable[[TrainStep], None]" = lambda _: None) -> 
 
             model = Path(snapshot_download(model))
         out = run.folder / "student"
-        trained = fine_tune(config, model, run.folder / "train", out, on_step=on_step)
+        trained = fine_tune(Job(config, model, run.folder / "train", out), on_step=on_step)
         written = sorted(file for file in out.rglob("*") if file.is_file())
         entry = {"inputs": inputs, "model": student.model, "data": files, **asdict(trained)}
         run.dataset.record("train", entry, written)

@@ -15,7 +15,7 @@ from synth.account import Live
 from synth.models import Models
 
 if TYPE_CHECKING:
-    from synth.student.train import TrainStep
+    from synth.student.watch import TrainStep
 
 SECONDS_BETWEEN_LINES = 10.0
 out = Console(highlight=False)
