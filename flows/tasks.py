@@ -120,5 +120,4 @@ def _rows_said() -> Callable[[Progress, Models], None]:
 
 def _steps_said(step: "TrainStep") -> None:
     if step.step % 10 == 0 or step.step == step.steps:
-        rate = f"{step.tokens_per_second:.0f} tokens/s"
-        say(f"train: step {step.step} of {step.steps}, loss {step.loss:.3f}, {rate}")
+        say(f"train: step {step.step} of {step.steps}, loss {step.loss:.3f}, {step.speed}")

@@ -283,7 +283,8 @@ def train(run: Run, on_step: "Callable[[TrainStep], None]" = lambda _: None) -> 
 
             model = Path(snapshot_download(model))
         out = run.folder / "student"
-        trained = fine_tune(Job(config, model, run.folder / "train", out), on_step=on_step)
+        job = Job(config, model, run.folder / "train", out)
+        trained = fine_tune(job, on_step=on_step, say=run.say)
         written = sorted(file for file in out.rglob("*") if file.is_file())
         entry = {"inputs": inputs, "model": student.model, "data": files, **asdict(trained)}
         run.dataset.record("train", entry, written)

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationInfo, field_validator
 
 from synth.types import Sampling
 
@@ -129,9 +129,12 @@ class Train(Table):
     """Train a LoRA adapter, one over 4-bit weights (needs a GPU), or all weights."""
     epochs: float = Field(default=2.0, gt=0)
     learning_rate: float | None = Field(default=None, gt=0)
-    """By default by method, adapter and size of the model; docs/student.md has the table."""
+    """By default by method, adapter and the model's size; docs/student.md has the table."""
     batch_size: int = Field(default=8, gt=0)
     """Rows of one optimizer step, over all processes."""
+    micro_batch: int = Field(default=8, gt=0)
+    """Rows of one forward pass at most. `batch_size` is cut into equal parts of so many rows; where memory is
+    short they are halved by themselves, and the step stays what it is."""
     max_length: int = Field(default=1024, gt=0)
     """Tokens of a row, prompt and answers together."""
     longer: Literal["leave_out", "cut_turns"] = "leave_out"
@@ -156,7 +159,7 @@ class Train(Table):
     """dpo: divide each log-ratio by the answer's tokens, as Tulu 3."""
     alpha: float = Field(default=0.5, ge=0, le=1)
     """logit_kd: the weight of the teacher's probabilities; the rest is the loss on its words."""
-    trainer: dict[str, str | bool | int | float | None] = {}
+    trainer: dict[str, JsonValue] = {}
     """[train.trainer]: anything else of the TRL trainer's own config, by its name there."""
 
 

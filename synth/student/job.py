@@ -1,5 +1,6 @@
 """One training: what it is made of, and what its method makes of the rows."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,15 @@ class Job:
 class Prepared:
     """Rows that a trainer takes: a `datasets.Dataset` whose columns are the method's own.
 
-    `tokens` counts them; `longest` is the longest row in tokens.
+    Its column `row` is the row's place in `tokens.table`; no trainer hands it to the model. `tokens` counts
+    them; `longest` is the longest row in tokens.
     """
 
     rows: Any
     tokens: Tokens
     longest: int
+
+    def ids(self, rows: Iterable[int]) -> list[str]:
+        """The ids of the rows at these places."""
+        column = self.tokens.table["id"]
+        return [column[row].as_py() for row in rows]

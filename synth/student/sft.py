@@ -8,6 +8,7 @@ and Rush 2016, arXiv:1606.07947).
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from synth.errors import TrainError
@@ -37,13 +38,14 @@ def prepare(job: Job, tokenizer: "PreTrainedTokenizerBase") -> Prepared:
             "raise [train] max_length"
         )
     longest = max(pc.list_value_length(tokens.table["input_ids"]).to_pylist())
-    return Prepared(Dataset(tokens.table), tokens, longest)
+    numbered = tokens.table.append_column("row", pa.array(range(tokens.table.num_rows), pa.int64()))
+    return Prepared(Dataset(numbered), tokens, longest)
 
 
 def trainer(
     job: Job, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", prepared: Prepared
 ) -> "SFTTrainer":
-    """The trainer, silent and offline. Base weights bfloat16, adapter float32, forward pass in bfloat16."""
+    """The trainer, silent and offline."""
     from transformers import PrinterCallback
     from trl import SFTConfig
 
@@ -54,7 +56,7 @@ def trainer(
             dataset_kwargs={"skip_prepare_dataset": True},
             max_length=None,
         ),
-        train_dataset=prepared.rows.select_columns(["input_ids", "labels"]),
+        train_dataset=prepared.rows.select_columns(["input_ids", "labels", "row"]),
         processing_class=tokenizer,
         data_collator=collate,
         peft_config=settings.lora(job.config),

@@ -13,22 +13,26 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-import orjson
-
 from synth.errors import TrainError
 from synth.student import loading
-from synth.student.checkpoint import base_files, card, digest_of, last_complete, publish, read_json
+from synth.student.checkpoint import base_files, card, digest_of, publish, read_json, write_json
 from synth.student.data import digest, files, tokenize
+from synth.student.fit import fit
 from synth.student.job import Job, Prepared
 from synth.student.loss import mean_loss
-from synth.student.settings import MICRO_BATCH
-from synth.student.watch import TrainStep, progress
+from synth.student.speed import Peak, flops_per_token
+from synth.student.watch import TrainStep, watch
+from synth.tables import Train
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
 METHODS = {"sft": "synth.student.sft"}
 """The module of each [train] method."""
+BASE = "base.json"
+"""Beside the checkpoints: the loss of the base model on the held-out rows, measured before the first step."""
+HELD_OUT_ROWS = 8
+"""Held-out rows of one forward pass."""
 VERSIONS = ("torch", "transformers", "trl", "peft")
 
 
@@ -54,8 +58,9 @@ class Trained:
 
     `tokens` and `trained_tokens` count one epoch: all tokens, and those with a loss. `first_loss` and
     `final_loss` are means over the first and the last tenth of the steps. `seconds` adds up the time in
-    training steps of all sessions. The validation losses, of the base model and of the student, are there
-    where the data folder has `validation-*.parquet`.
+    training steps of all sessions. `micro_batch` is the rows of one forward pass that memory allowed. `mfu`
+    is the share (0 to 1) of the peak of `device`, None where it can't be told. The validation losses, of the
+    base model and of the student, are there where the data folder has `validation-*.parquet`.
     """
 
     rows: int
@@ -67,17 +72,25 @@ class Trained:
     final_loss: float
     seconds: float
     tokens_per_second: float
+    learning_rate: float
+    micro_batch: int
+    mfu: float | None
+    device: str
+    peak_teraflops: float
     base_validation_loss: float | None = None
     validation_loss: float | None = None
 
 
-def train(job: Job, *, on_step: Callable[[TrainStep], None]) -> Trained:
+def train(
+    job: Job, *, on_step: Callable[[TrainStep], None], say: Callable[[str], None] = lambda _: None
+) -> Trained:
     """Train `job.model` on `job.data` into `job.out`, or take up what is already there.
 
     `out` gets the merged model in bfloat16 with its tokenizer, chat template and generation config (loadable
     by transformers and vLLM), `adapter/`, `README.md` and `manifest.json`. While it trains, `checkpoints/`
     holds the last two checkpoints; it is deleted at the end. A checkpoint or a finished student of another
-    config, dataset or base model is deleted, one of the same is used.
+    config, dataset or base model is deleted, one of the same is used. `say` gets a line where a forward pass
+    is made smaller because memory is short.
 
     Raises:
         DataError: the dataset can't be read.
@@ -101,16 +114,14 @@ def train(job: Job, *, on_step: Callable[[TrainStep], None]) -> Trained:
     if (read_json(checkpoints / "run.json") or {}).get("key") != key:
         _clear(out)
         checkpoints.mkdir(parents=True)
-        (checkpoints / "run.json").write_bytes(orjson.dumps({"key": key}))
+        write_json(checkpoints / "run.json", {"key": key})
     loading.import_torch()
     with loading.quiet():
-        trained, losses = _train(job, on_step)
+        trained, losses = _train(job, on_step, say)
     versions = {name: version(name) for name in VERSIONS}
     report = {"key": key, **identity, "versions": versions, "trained": asdict(trained), "losses": losses}
     (out / "README.md").write_text(card(report), encoding="utf-8")
-    part = out / "manifest.json.part"
-    part.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2))
-    part.replace(manifest)
+    write_json(manifest, report)
     shutil.rmtree(checkpoints)
     return trained
 
@@ -127,24 +138,34 @@ def _clear(out: Path) -> None:
     shutil.rmtree(old)
 
 
-def _train(job: Job, on_step: Callable[[TrainStep], None]) -> tuple[Trained, list[float]]:
+def _train(
+    job: Job, on_step: Callable[[TrainStep], None], say: Callable[[str], None]
+) -> tuple[Trained, list[float]]:
     """Train, measure, and put everything but the manifest and the card into `job.out`."""
     from transformers import AutoTokenizer
 
-    method = cast(Method, importlib.import_module(METHODS[job.config.method]))
+    config, peak = job.config, Peak.here()
+    method = cast(Method, importlib.import_module(METHODS[config.method]))
     tokenizer = AutoTokenizer.from_pretrained(job.model)
     prepared = method.prepare(job, tokenizer)
-    held_out = tokenize(tokenizer, files(job.data, "validation"), job.config.max_length)
-    trainer = method.trainer(job, loading.load(job.model, prepared.longest), tokenizer, prepared)
-    trainer.add_callback(progress(on_step))
-    _run(trainer, last_complete(job.checkpoints))
+    held_out = tokenize(tokenizer, files(job.data, "validation"), config.max_length)
+
+    def build(job: Job) -> "Trainer":
+        model = loading.load(job.model, prepared.longest, job.config.adapter)
+        trainer = method.trainer(job, model, tokenizer, prepared)
+        if held_out.table.num_rows and read_json(job.checkpoints / BASE) is None:
+            loss = {"loss": mean_loss(trainer.model, held_out, HELD_OUT_ROWS)}
+            write_json(job.checkpoints / BASE, loss)
+        watch(trainer, prepared, on_step, _mfu(trainer, prepared, config, peak))
+        return trainer
+
+    trainer, micro_batch = fit(job, build, say)
+    before = (read_json(job.checkpoints / BASE) or {}).get("loss")
+    after = mean_loss(trainer.model, held_out, HELD_OUT_ROWS) if held_out.table.num_rows else None
     log = [entry for entry in trainer.state.log_history if "loss" in entry]
     losses = [float(entry["loss"]) for entry in log]
-    before = after = None
-    if held_out.table.num_rows:
-        after = mean_loss(trainer.model, held_out, MICRO_BATCH)
-        with trainer.model.disable_adapter():
-            before = mean_loss(trainer.model, held_out, MICRO_BATCH)
+    speed = trainer.state.num_input_tokens_seen / log[-1]["seconds"]
+    mfu = _mfu(trainer, prepared, config, peak)(speed)
     tenth = max(1, len(losses) // 10)
     publish(trainer, tokenizer, prepared.tokens.ends, job.out)
     return Trained(
@@ -156,24 +177,27 @@ def _train(job: Job, on_step: Callable[[TrainStep], None]) -> tuple[Trained, lis
         first_loss=sum(losses[:tenth]) / tenth,
         final_loss=sum(losses[-tenth:]) / tenth,
         seconds=log[-1]["seconds"],
-        tokens_per_second=trainer.state.num_input_tokens_seen / log[-1]["seconds"],
+        tokens_per_second=speed,
+        learning_rate=trainer.args.learning_rate,
+        micro_batch=micro_batch,
+        mfu=mfu,
+        device=peak.known,
+        peak_teraflops=peak.teraflops,
         base_validation_loss=before,
         validation_loss=after,
     ), losses
 
 
-def _run(trainer: "Trainer", checkpoint: Path | None) -> None:
-    """Train to the end, from `checkpoint` where there is one.
+def _mfu(
+    trainer: "Trainer", prepared: Prepared, config: Train, peak: Peak
+) -> Callable[[float], float | None]:
+    """Makes a share of the peak of all processes of tokens a second.
 
-    A checkpoint of the last step is only loaded: the Trainer would take a step too many from it.
+    None for a method that runs a model over other tokens than those that it counts.
     """
-    from peft import load_peft_weights, set_peft_model_state_dict
-    from transformers import TrainerState
-
-    if checkpoint:
-        state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
-        if state.global_step >= state.max_steps:
-            set_peft_model_state_dict(trainer.model, load_peft_weights(str(checkpoint)))
-            trainer.state = state
-            return
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    tokens, flops = prepared.tokens, None
+    if config.method in ("sft", "logit_kd"):
+        length, trained = tokens.tokens / tokens.table.num_rows, tokens.trained / tokens.tokens
+        flops = flops_per_token(trainer.model, length, trained)
+    most = 1e12 * peak.teraflops * trainer.args.world_size
+    return lambda speed: None if flops is None else speed * flops / most

@@ -176,12 +176,12 @@ def test_the_loss_is_the_mean_over_the_trained_tokens_whatever_the_padding(model
 
 
 def test_a_batch_cut_into_parts_has_the_loss_of_the_whole_batch(
-    model_folder: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model_folder: Path, data: Path, tmp_path: Path
 ) -> None:
     short = CONFIG.model_copy(update={"epochs": 0.4})
     train(Job(short, model_folder, data, tmp_path / "whole"), on_step=Steps())
-    monkeypatch.setattr("synth.student.settings.MICRO_BATCH", 2)
-    train(Job(short, model_folder, data, tmp_path / "parts"), on_step=Steps())
+    cut = short.model_copy(update={"micro_batch": 2})
+    train(Job(cut, model_folder, data, tmp_path / "parts"), on_step=Steps())
     whole, parts = (manifest(tmp_path / name)["losses"] for name in ("whole", "parts"))
     assert parts == pytest.approx(whole, rel=1e-2)
 
