@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from synth.errors import TrainError
-from synth.student import loading
+from synth.student import loading, passthrough
 from synth.student.checkpoint import base_files, card, digest_of, publish, read_json, write_json
 from synth.student.data import digest, files, tokenize
 from synth.student.fit import fit
@@ -94,12 +94,15 @@ def train(
 
     Raises:
         DataError: the dataset can't be read.
-        TrainError: `model` is no model folder; `out` holds something else than a student; a row can't be
-            tokenized; no row is short enough; the loss is not finite.
+        TrainError: `model` is no model folder; [train.trainer] has a setting that can't be; `out` holds
+            something else than a student; a row can't be tokenized; no row is short enough; the loss is not
+            finite; memory does not hold a row.
     """
     model, out, checkpoints = job.model, job.out, job.checkpoints
     if not (model / "config.json").is_file():
         raise TrainError(f"{model} is no model folder: it has no config.json")
+    if wrong := passthrough.problem(job.config):
+        raise TrainError(": ".join(wrong))
     identity: dict[str, Any] = {
         "base": {"name": model.name, "files": base_files(model)},
         "dataset": {"files": digest(job.data)},
