@@ -270,21 +270,15 @@ def train(run: Run, on_step: "Callable[[TrainStep], None]" = lambda _: None) -> 
         files = {name: file["sha256"] for name, file in data["files"].items() if name.startswith("train/")}
         if not any(file["rows"] for name, file in data["files"].items() if name.startswith("train/train-")):
             raise TrainError(f"{run.folder / 'train'}: no row was kept; `synth show` says why")
-        inputs = _hash([files, identify(student.model), config.model_dump()])
+        job = _job(run)
+        inputs = _hash([files, identify(student.model), config.model_dump(), job.sources()])
         if (done := run.dataset.done("train", inputs)) is not None:
             run.say("train: done before, 0 steps")
             return done
-        from synth.student.job import Job
         from synth.student.train import train as fine_tune
 
-        model = find_model(student.model, run.say)
-        if isinstance(model, str):
-            from huggingface_hub import snapshot_download
-
-            model = Path(snapshot_download(model))
-        out = run.folder / "student"
-        trained = fine_tune(Job(config, model, run.folder / "train", out), on_step=on_step)
-        written = sorted(file for file in out.rglob("*") if file.is_file())
+        trained = fine_tune(_with_weights(run, job), on_step=on_step)
+        written = sorted(file for file in job.out.rglob("*") if file.is_file())
         entry = {"inputs": inputs, "model": student.model, "data": files, **asdict(trained)}
         run.dataset.record("train", entry, written)
         return entry

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import orjson
 
 from synth.errors import TrainError
-from synth.student import loading
+from synth.student import loading, templates
 from synth.student.checkpoint import base_files, card, digest_of, last_complete, publish, read_json
 from synth.student.data import digest, files, tokenize
 from synth.student.job import Job, Prepared
@@ -52,7 +52,8 @@ class Method(Protocol):
 class Trained:
     """What a training run did. Losses are in nats a trained token.
 
-    `tokens` and `trained_tokens` count one epoch: all tokens, and those with a loss. `first_loss` and
+    `left_out_rows` were longer than `max_length`, `cut_rows` lost their last turns to fit. `tokens` and
+    `trained_tokens` count one epoch: all tokens, and those with a loss. `first_loss` and
     `final_loss` are means over the first and the last tenth of the steps. `seconds` adds up the time in
     training steps of all sessions. The validation losses, of the base model and of the student, are there
     where the data folder has `validation-*.parquet`.
@@ -60,6 +61,7 @@ class Trained:
 
     rows: int
     left_out_rows: int
+    cut_rows: int
     tokens: int
     trained_tokens: int
     steps: int
@@ -91,6 +93,7 @@ def train(job: Job, *, on_step: Callable[[TrainStep], None]) -> Trained:
         "base": {"name": model.name, "files": base_files(model)},
         "dataset": {"files": digest(job.data)},
         "config": job.config.model_dump(mode="json"),
+        "sources": job.sources(),
     }
     identity["dataset"]["sha256"] = digest_of(identity["dataset"]["files"])
     key = digest_of(identity)
@@ -133,25 +136,27 @@ def _train(job: Job, on_step: Callable[[TrainStep], None]) -> tuple[Trained, lis
 
     method = cast(Method, importlib.import_module(METHODS[job.config.method]))
     tokenizer = AutoTokenizer.from_pretrained(job.model)
+    templates.apply(tokenizer, job.template)
     prepared = method.prepare(job, tokenizer)
-    held_out = tokenize(tokenizer, files(job.data, "validation"), job.config.max_length)
+    held_out = tokenize(tokenizer, files(job.data, "validation"), job.config.max_length, job.tokens).rows
     trainer = method.trainer(job, loading.load(job.model, prepared.longest), tokenizer, prepared)
     trainer.add_callback(progress(on_step))
     _run(trainer, last_complete(job.checkpoints))
     log = [entry for entry in trainer.state.log_history if "loss" in entry]
     losses = [float(entry["loss"]) for entry in log]
     before = after = None
-    if held_out.table.num_rows:
+    if len(held_out):
         after = mean_loss(trainer.model, held_out, MICRO_BATCH)
         with trainer.model.disable_adapter():
             before = mean_loss(trainer.model, held_out, MICRO_BATCH)
     tenth = max(1, len(losses) // 10)
-    publish(trainer, tokenizer, prepared.tokens.ends, job.out)
+    publish(trainer, tokenizer, prepared.counts.ends, job.out)
     return Trained(
-        rows=prepared.tokens.table.num_rows,
-        left_out_rows=prepared.tokens.left_out,
-        tokens=prepared.tokens.tokens,
-        trained_tokens=prepared.tokens.trained,
+        rows=prepared.counts.rows,
+        left_out_rows=prepared.counts.left_out,
+        cut_rows=prepared.counts.cut,
+        tokens=prepared.counts.tokens,
+        trained_tokens=prepared.counts.trained,
         steps=trainer.state.global_step,
         first_loss=sum(losses[:tenth]) / tenth,
         final_loss=sum(losses[-tenth:]) / tenth,
