@@ -63,7 +63,7 @@ def sampler(lengths: Sequence[int], batch_size: int, seed: int) -> "Sampler[int]
     from torch.utils.data import Sampler
     from transformers.trainer_pt_utils import get_length_grouped_indices
 
-    class LikeLengths(Sampler[int]):
+    class LikeLengths(Sampler):  # type: ignore[misc]
         epoch = 0
 
         def set_epoch(self, epoch: int) -> None:

@@ -243,7 +243,11 @@ def preview(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message], t
         TrainError: as `encode`.
     """
     check(tokenizer)
-    ids, labels = encode(tokenizer, messages, tools)
+    return marked(tokenizer, *encode(tokenizer, messages, tools))
+
+
+def marked(tokenizer: "PreTrainedTokenizerBase", ids: Sequence[int], labels: Sequence[int]) -> str:
+    """The tokens decoded, with what is trained between ⟦ and ⟧."""
     return "".join(
         f"⟦{text}⟧" if trained else text for trained, text in _runs(tokenizer, ids, labels) if text
     )

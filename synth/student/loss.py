@@ -15,8 +15,8 @@ def answer_nll(model: "torch.nn.Module", inputs: Mapping[str, "torch.Tensor"]) -
     """Negative log-likelihood of the trained tokens of a batch, summed (nats, float32), and their number.
 
     A hook hands the output head the positions that have a label and no others, so whatever a model does
-    behind its head (soft-capping, scaling) stays its own. `inputs` are what `batches.collate` makes; a mask of
-    packed rows is made from their positions.
+    behind its head (soft-capping, scaling) stays its own. `inputs` are what `batches.collate` makes; the
+    mask of packed rows is made from their positions.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""Rows laid end to end, none of which sees another: best fit, decreasing (Ding et al. 2024, arXiv:2404.10830).
+"""Rows laid end to end, best fit decreasing (Ding et al. 2024, arXiv:2404.10830); none sees another.
 
 Packed are the rows of one forward pass, so that an optimizer step has the same rows, and the same loss, with
 packing as without: only the padding goes. Positions restart with each row, from which transformers makes a
@@ -15,7 +15,7 @@ MULTIPLES = 8
 
 
 def fit(lengths: Sequence[int], room: int) -> list[list[int]]:
-    """The rows of each pack of at most `room` tokens; the longest rows first, each where least room is left."""
+    """The rows of each pack of at most `room` tokens: longest first, each where least room is left."""
     packs: list[list[int]] = []
     spaces: list[tuple[int, int]] = []  # (free tokens, pack), sorted
     for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]):
@@ -31,7 +31,7 @@ def fit(lengths: Sequence[int], room: int) -> list[list[int]]:
 
 
 def pack(lengths: Sequence[int], max_length: int) -> list[list[int]]:
-    """The packs of the rows of a forward pass, in the layout that costs least; none is longer than `max_length`."""
+    """The packs, of at most `max_length` tokens, of the rows of a forward pass, as they cost least."""
     longest = max(lengths)
     rooms = {min(longest * times, max_length) for times in range(1, MULTIPLES + 1)}
     return min((fit(lengths, room) for room in sorted(rooms)), key=lambda packs: _cost(packs, lengths))

@@ -71,7 +71,9 @@ def draw(replay: Replay, rows: int, seed: int, file: Path) -> Drawn:
             else:
                 heapq.heappush(chosen, -key)
     if not chosen:
-        raise DataError(replay.path, f"has no row with an answer ({unusable:,} without); name another [train.replay]")
+        raise DataError(
+            replay.path, f"has no row with an answer ({unusable:,} without); name another [train.replay]"
+        )
     file.parent.mkdir(parents=True, exist_ok=True)
     with pq.ParquetWriter(file, SCHEMA) as out:
         batch: list[dict[str, Any]] = []
@@ -90,7 +92,9 @@ def _files(path: str) -> list[Path]:
     """The files of a dataset: of a run folder those of its training set, without the held-out rows."""
     place = Path(path)
     if path.startswith("hub:"):
-        raise DataError(path, "[train.replay] reads files; save the Hub set as Parquet or JSONL and name that")
+        raise DataError(
+            path, "[train.replay] reads files; save the Hub set as Parquet or JSONL and name that"
+        )
     if (place / "recipe.toml").is_file():
         found = sorted((place / "train").glob("train-*.parquet"))
         if not found:

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow.parquet as pq
 
 from synth.errors import TrainError
@@ -103,7 +102,7 @@ def _trainer_class(config: Train) -> type["SFTTrainer"]:
             """Rows of like length together where rows are padded; packed ones need none."""
             if config.packing:
                 return super()._get_train_sampler(train_dataset)
-            lengths = np.asarray(self.train_dataset.data.column("length"))
+            lengths = self.train_dataset.data.column("length").to_numpy()
             return sampler(lengths, config.batch_size, config.seed)
 
     return AnswerHeadTrainer

@@ -1,7 +1,7 @@
 """Tokenized rows on disk: an Arrow file for each Parquet file of the dataset, read where it lies.
 
 The trainer maps the files into memory, so a set may be larger than memory; and what was tokenized before a
-kill is not tokenized again. A file's counts stand beside it in JSON, written last: where they are, it is whole.
+kill is not tokenized again. A file's counts stand beside it in JSON, written last: with them it is whole.
 """
 
 from collections.abc import Iterable, Sequence

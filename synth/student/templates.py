@@ -33,7 +33,8 @@ def text(name: str) -> str:
     except (OSError, UnicodeDecodeError) as error:
         known = ", ".join(NEEDED)
         raise TrainError(
-            f"[student] template {name}: can't be read ({error.__class__.__name__}); name {known}, or a .jinja file"
+            f"[student] template {name}: can't be read ({error.__class__.__name__}); name {known}, or a "
+            ".jinja file"
         ) from error
 
 
