@@ -197,13 +197,12 @@ def _step(path: Path, root: Path, table: str, index: int, entry: Mapping[str, An
 def _named_files(data: Mapping[str, Any]) -> list[tuple[dict[str, Any], str]]:
     """The tables, steps apart, that name files, with the key: seeds, the student's template, replay sets."""
     student, train = data.get("student"), data.get("train")
-    template = isinstance(student, dict) and str(student.get("template")).endswith(".jinja")
     replay = train.get("replay") if isinstance(train, dict) else None
     tables = [data.get("seeds"), *(replay if isinstance(replay, list) else ())]
-    found = [
-        (each, "path") for each in tables if isinstance(each, dict) and isinstance(each.get("path"), str)
-    ]
-    return [*found, (student, "template")] if template and isinstance(student, dict) else found
+    named = [(table, "path") for table in tables if isinstance(table, dict)]
+    if isinstance(student, dict) and str(student.get("template")).endswith(".jinja"):
+        named.append((student, "template"))
+    return [(table, key) for table, key in named if isinstance(table.get(key), str)]
 
 
 def _resolve(root: Path, name: str) -> str:

@@ -35,17 +35,13 @@ class Rehearsal:
     def lines(self) -> Iterator[str]:
         """For the screen: the example, then counts."""
         made = self.counts
+        planned, share = made.rows + made.left_out, made.trained / made.tokens
         yield self.example
         yield ""
-        yield (
-            f"between \u27e6 and \u27e7 is what is trained: {made.trained:,} of {made.tokens:,} tokens an epoch "
-            f"({100 * made.trained / made.tokens:.1f}%)"
-        )
-        yield (
-            f"rows: {made.rows + made.left_out:,} planned = {made.rows:,} trained on + {made.left_out:,} left "
-            f"out (longer than {self.max_length:,} tokens)"
-        )
-        yield f"cut after an answer that fits: {made.cut:,} of {made.rows:,}; longest row: {made.longest:,} tokens"
+        yield f"trained, between ⟦ and ⟧: {made.trained:,} of {made.tokens:,} tokens an epoch ({share:.1%})"
+        yield f"rows: {planned:,} planned = {made.rows:,} trained on + {made.left_out:,} left out"
+        yield f"longer than {self.max_length:,} tokens: those left out, and {made.cut:,} cut after an answer"
+        yield f"longest row: {made.longest:,} tokens"
         for each in self.replay:
             yield (
                 f"replay: {each.rows:,} of {each.asked:,} rows asked of {each.path}"

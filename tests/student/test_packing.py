@@ -51,7 +51,7 @@ def test_packed_logits_are_those_of_each_row_alone(
     model = AutoModelForCausalLM.from_pretrained(model_folder, dtype=dtype, attn_implementation=attention)
     rows = drawn(LENGTHS)
     batch = collate(rows, packed=64)
-    assert batch["input_ids"].shape == (2, 52)
+    assert batch["input_ids"].shape == (4, 30)
     worst = 0.0
     with torch.no_grad():
         together = model(input_ids=batch["input_ids"], position_ids=batch["position_ids"]).logits.float()
@@ -80,17 +80,17 @@ def test_packed_rows_have_the_loss_and_the_gradients_of_padded_ones(model_folder
 
 def test_a_neighbour_that_changes_changes_nothing(model_folder: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.float32)
-    rows = drawn([20, 20])
-    other = [rows[0], {**rows[1], "input_ids": [7] * 20}]
-    one, two = (collate(each, packed=40) for each in (rows, other))
-    assert one["input_ids"].shape == (1, 40)
+    rows = drawn([20, 10, 10])
+    others = [rows[0], {**rows[1], "input_ids": [7] * 10}, rows[2]]
     with torch.no_grad():
-        first, second = (
+        one, two = (
             model(input_ids=batch["input_ids"], position_ids=batch["position_ids"]).logits
-            for batch in (one, two)
+            for batch in (collate(rows, packed=40), collate(others, packed=40))
         )
-    assert torch.equal(first[:, :20], second[:, :20])
-    assert not torch.equal(first[:, 20:], second[:, 20:])
+    assert one.shape[:2] == (2, 20)
+    assert torch.equal(one[0], two[0])
+    assert not torch.equal(one[1, :10], two[1, :10])
+    assert torch.equal(one[1, 10:], two[1, 10:])
 
 
 def test_no_rows_first_token_is_predicted_from_its_neighbour() -> None:
@@ -144,11 +144,10 @@ def test_a_training_with_packing_has_the_losses_of_one_without(
     monkeypatch: pytest.MonkeyPatch,
     micro: int,
 ) -> None:
+    in_order = range(len(rows))
     monkeypatch.setattr("synth.student.settings.MICRO_BATCH", micro)
-    monkeypatch.setattr("synth.student.sft.sampler", lambda lengths, *_: range(len(lengths)))
-    monkeypatch.setattr(
-        "transformers.Trainer._get_train_sampler", lambda self, _=None: range(len(self.train_dataset))
-    )
+    monkeypatch.setattr("synth.student.sft.sampler", lambda *_: in_order)
+    monkeypatch.setattr("transformers.Trainer._get_train_sampler", lambda *_: in_order)
     losses = []
     for packing in (False, True):
         config = Train(epochs=2, learning_rate=5e-3, max_length=64, packing=packing)
