@@ -6,40 +6,47 @@ and Rush 2016, arXiv:1606.07947).
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from synth.errors import TrainError
-from synth.student import settings
+from synth.student import replay, settings
+from synth.student.batches import collate, sampler
 from synth.student.data import files, tokenize
 from synth.student.job import Job, Prepared
-from synth.student.loss import answer_nll, collate
+from synth.student.loss import answer_nll
+from synth.tables import Train
 
 if TYPE_CHECKING:
     import torch
+    from datasets import Dataset
+    from torch.utils.data import Sampler
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
     from trl import SFTTrainer
 
 
 def prepare(job: Job, tokenizer: "PreTrainedTokenizerBase") -> Prepared:
-    """Every conversation of the training set.
+    """Every conversation of the training set, and those drawn of [train.replay].
 
     Raises:
-        DataError, TrainError: as `data.tokenize`; or no row is short enough.
+        DataError, TrainError: as `data.tokenize` and `replay.draw`; or no row is short enough.
     """
-    from datasets import Dataset
-
-    tokens = tokenize(tokenizer, files(job.data, "train"), job.config.max_length)
-    if not tokens.table.num_rows:
+    config, own = job.config, files(job.data, "train")
+    rows = sum(pq.read_metadata(file).num_rows for file in own)
+    mixed = [job.tokens / f"replay-{number:02}.parquet" for number in range(len(config.replay))]
+    drawn = [
+        replay.draw(each, rows, config.seed, file) for each, file in zip(config.replay, mixed, strict=True)
+    ]
+    cut = config.longer == "cut_turns"
+    tokens = tokenize(tokenizer, [*own, *mixed], config.max_length, job.tokens, cut=cut)
+    if not tokens.counts.rows:
         raise TrainError(
-            f"{job.data}: none of its {tokens.left_out} rows has at most {job.config.max_length} tokens; "
+            f"{job.data}: none of its {tokens.counts.left_out} rows has at most {config.max_length} tokens; "
             "raise [train] max_length"
         )
-    longest = max(pc.list_value_length(tokens.table["input_ids"]).to_pylist())
-    numbered = tokens.table.append_column("row", pa.array(range(tokens.table.num_rows), pa.int64()))
-    return Prepared(Dataset(numbered), tokens, longest)
+    return Prepared(tokens.rows, tokens.counts, tokens.counts.longest, tuple(drawn))
 
 
 def trainer(
@@ -49,23 +56,23 @@ def trainer(
     from transformers import PrinterCallback
     from trl import SFTConfig
 
-    made = _trainer_class()(
+    made = _trainer_class(job.config)(
         model=model,
         args=SFTConfig(
             **settings.arguments(job.config, model, job.checkpoints),
             dataset_kwargs={"skip_prepare_dataset": True},
             max_length=None,
         ),
-        train_dataset=prepared.rows.select_columns(["input_ids", "labels", "row"]),
+        train_dataset=prepared.rows.remove_columns(["id"]),
         processing_class=tokenizer,
-        data_collator=collate,
+        data_collator=partial(collate, packed=job.config.max_length if job.config.packing else None),
         peft_config=settings.lora(job.config),
     )
     made.remove_callback(PrinterCallback)
     return made
 
 
-def _trainer_class() -> type["SFTTrainer"]:
+def _trainer_class(config: Train) -> type["SFTTrainer"]:
     from trl import SFTTrainer
 
     class AnswerHeadTrainer(SFTTrainer):  # type: ignore[misc]
@@ -81,9 +88,20 @@ def _trainer_class() -> type["SFTTrainer"]:
             return_outputs: bool = False,
             num_items_in_batch: "torch.Tensor | None" = None,
         ) -> Any:  # noqa: ANN401
+            unread = {"row", "attention_mask"} if "position_ids" in inputs else {"row"}
+            given = {name: tensor for name, tensor in inputs.items() if name not in unread}
             if inputs["input_ids"].is_cuda or return_outputs:
-                return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-            total, count = answer_nll(model, inputs)
-            return total / (count if num_items_in_batch is None else num_items_in_batch)
+                return super().compute_loss(model, given, return_outputs, num_items_in_batch)
+            total, count = answer_nll(model, given)
+            if num_items_in_batch is None:
+                return total / count
+            return total / num_items_in_batch * self.accelerator.num_processes
+
+        def _get_train_sampler(self, train_dataset: "Dataset | None" = None) -> "Sampler[int] | None":
+            """Rows of like length together where rows are padded; packed ones need none."""
+            if config.packing:
+                return super()._get_train_sampler(train_dataset)
+            lengths = self.train_dataset.data.column("length").to_numpy()
+            return sampler(lengths, config.batch_size, config.seed)
 
     return AnswerHeadTrainer

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from synth.errors import TrainError
-from synth.student import loading, passthrough
+from synth.student import loading, passthrough, templates
 from synth.student.checkpoint import base_files, card, digest_of, publish, read_json, write_json
 from synth.student.data import digest, files, tokenize
 from synth.student.fit import fit
@@ -56,7 +56,8 @@ class Method(Protocol):
 class Trained:
     """What a training run did. Losses are in nats a trained token.
 
-    `tokens` and `trained_tokens` count one epoch: all tokens, and those with a loss. `first_loss` and
+    `left_out_rows` were longer than `max_length`, `cut_rows` lost their last turns to fit. `tokens` and
+    `trained_tokens` count one epoch: all tokens, and those with a loss. `first_loss` and
     `final_loss` are means over the first and the last tenth of the steps. `seconds` adds up the time in
     training steps of all sessions. `micro_batch` is the rows of one forward pass that memory allowed. `mfu`
     is the share (0 to 1) of the peak of `device`, None where it can't be told. The validation losses, of the
@@ -65,6 +66,7 @@ class Trained:
 
     rows: int
     left_out_rows: int
+    cut_rows: int
     tokens: int
     trained_tokens: int
     steps: int
@@ -107,6 +109,7 @@ def train(
         "base": {"name": model.name, "files": base_files(model)},
         "dataset": {"files": digest(job.data)},
         "config": job.config.model_dump(mode="json"),
+        "sources": job.sources(),
     }
     identity["dataset"]["sha256"] = digest_of(identity["dataset"]["files"])
     key = digest_of(identity)
@@ -150,13 +153,14 @@ def _train(
     config, peak = job.config, Peak.here()
     method = cast(Method, importlib.import_module(METHODS[config.method]))
     tokenizer = AutoTokenizer.from_pretrained(job.model)
+    templates.apply(tokenizer, job.template)
     prepared = method.prepare(job, tokenizer)
-    held_out = tokenize(tokenizer, files(job.data, "validation"), config.max_length)
+    held_out = tokenize(tokenizer, files(job.data, "validation"), config.max_length, job.tokens).rows
 
     def build(job: Job) -> "Trainer":
         model = loading.load(job.model, prepared.longest, job.config.adapter)
         trainer = method.trainer(job, model, tokenizer, prepared)
-        if held_out.table.num_rows and read_json(job.checkpoints / BASE) is None:
+        if len(held_out) and read_json(job.checkpoints / BASE) is None:
             loss = {"loss": mean_loss(trainer.model, held_out, HELD_OUT_ROWS)}
             write_json(job.checkpoints / BASE, loss)
         watch(trainer, prepared, on_step, _mfu(trainer, prepared, config, peak))
@@ -164,18 +168,19 @@ def _train(
 
     trainer, micro_batch = fit(job, build, say)
     before = (read_json(job.checkpoints / BASE) or {}).get("loss")
-    after = mean_loss(trainer.model, held_out, HELD_OUT_ROWS) if held_out.table.num_rows else None
+    after = mean_loss(trainer.model, held_out, HELD_OUT_ROWS) if len(held_out) else None
     log = [entry for entry in trainer.state.log_history if "loss" in entry]
     losses = [float(entry["loss"]) for entry in log]
     speed = trainer.state.num_input_tokens_seen / log[-1]["seconds"]
     mfu = _mfu(trainer, prepared, config, peak)(speed)
     tenth = max(1, len(losses) // 10)
-    publish(trainer, tokenizer, prepared.tokens.ends, job.out)
+    publish(trainer, tokenizer, prepared.counts.ends, job.out)
     return Trained(
-        rows=prepared.tokens.table.num_rows,
-        left_out_rows=prepared.tokens.left_out,
-        tokens=prepared.tokens.tokens,
-        trained_tokens=prepared.tokens.trained,
+        rows=prepared.counts.rows,
+        left_out_rows=prepared.counts.left_out,
+        cut_rows=prepared.counts.cut,
+        tokens=prepared.counts.tokens,
+        trained_tokens=prepared.counts.trained,
         steps=trainer.state.global_step,
         first_loss=sum(losses[:tenth]) / tenth,
         final_loss=sum(losses[-tenth:]) / tenth,
@@ -198,9 +203,9 @@ def _mfu(
 
     None for a method that runs a model over other tokens than those that it counts.
     """
-    tokens, flops = prepared.tokens, None
+    counts, flops = prepared.counts, None
     if config.method in ("sft", "logit_kd"):
-        length, trained = tokens.tokens / tokens.table.num_rows, tokens.trained / tokens.tokens
+        length, trained = counts.tokens / counts.rows, counts.trained / counts.tokens
         flops = flops_per_token(trainer.model, length, trained)
     most = 1e12 * peak.teraflops * trainer.args.world_size
     return lambda speed: None if flops is None else speed * flops / most

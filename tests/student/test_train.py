@@ -11,9 +11,10 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from synth.errors import TrainError
+from synth.student.batches import collate
 from synth.student.data import digest
 from synth.student.job import Job
-from synth.student.loss import answer_nll, collate
+from synth.student.loss import answer_nll
 from synth.student.train import Trained, train
 from synth.student.watch import TrainStep
 from synth.tables import Train
