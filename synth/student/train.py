@@ -21,6 +21,7 @@ from synth.student.checkpoint import base_files, card, digest_of, last_complete,
 from synth.student.data import digest, files, tokenize
 from synth.student.job import Job, Prepared
 from synth.student.loss import mean_loss
+from synth.student.replay import Drawn
 from synth.student.settings import MICRO_BATCH
 from synth.student.watch import TrainStep, progress
 
@@ -107,9 +108,10 @@ def train(job: Job, *, on_step: Callable[[TrainStep], None]) -> Trained:
         (checkpoints / "run.json").write_bytes(orjson.dumps({"key": key}))
     loading.import_torch()
     with loading.quiet():
-        trained, losses = _train(job, on_step)
+        trained, losses, mixed = _train(job, on_step)
     versions = {name: version(name) for name in VERSIONS}
     report = {"key": key, **identity, "versions": versions, "trained": asdict(trained), "losses": losses}
+    report["replay"] = [asdict(each) for each in mixed]
     (out / "README.md").write_text(card(report), encoding="utf-8")
     part = out / "manifest.json.part"
     part.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2))
@@ -130,7 +132,7 @@ def _clear(out: Path) -> None:
     shutil.rmtree(old)
 
 
-def _train(job: Job, on_step: Callable[[TrainStep], None]) -> tuple[Trained, list[float]]:
+def _train(job: Job, on_step: Callable[[TrainStep], None]) -> tuple[Trained, list[float], tuple[Drawn, ...]]:
     """Train, measure, and put everything but the manifest and the card into `job.out`."""
     from transformers import AutoTokenizer
 
@@ -151,7 +153,7 @@ def _train(job: Job, on_step: Callable[[TrainStep], None]) -> tuple[Trained, lis
             before = mean_loss(trainer.model, held_out, MICRO_BATCH)
     tenth = max(1, len(losses) // 10)
     publish(trainer, tokenizer, prepared.counts.ends, job.out)
-    return Trained(
+    trained = Trained(
         rows=prepared.counts.rows,
         left_out_rows=prepared.counts.left_out,
         cut_rows=prepared.counts.cut,
@@ -164,7 +166,8 @@ def _train(job: Job, on_step: Callable[[TrainStep], None]) -> tuple[Trained, lis
         tokens_per_second=trainer.state.num_input_tokens_seen / log[-1]["seconds"],
         base_validation_loss=before,
         validation_loss=after,
-    ), losses
+    )
+    return trained, losses, prepared.replay
 
 
 def _run(trainer: "Trainer", checkpoint: Path | None) -> None:
