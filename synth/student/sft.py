@@ -66,7 +66,7 @@ def trainer(
         train_dataset=prepared.rows.remove_columns(["id"]),
         processing_class=tokenizer,
         data_collator=partial(collate, packed=job.config.max_length if job.config.packing else None),
-        peft_config=settings.lora(job.config),
+        peft_config=None if job.config.adapter == "none" else settings.lora(job.config),
     )
     made.remove_callback(PrinterCallback)
     return made

@@ -90,8 +90,10 @@ def write(file: Path, rows: Iterable[Encoded | None], first: int) -> Counted:
             counts += _counts(row)
             if row is None:
                 continue
-            number, length = first + counts.rows - 1, len(row.input_ids)
-            held.append({**asdict(row), "row": number, "length": length})
+            number, ids = first + counts.rows - 1, row.input_ids
+            held.append(
+                {"row": number, "id": row.id, "length": len(ids), "input_ids": ids, "labels": row.labels}
+            )
             if len(held) == ROWS:
                 stream.write_batch(pa.RecordBatch.from_pylist(held, SCHEMA))
                 held = []

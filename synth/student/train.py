@@ -20,6 +20,7 @@ from synth.student.data import digest, files, tokenize
 from synth.student.fit import fit
 from synth.student.job import Job, Prepared
 from synth.student.loss import mean_loss
+from synth.student.replay import Drawn
 from synth.student.speed import Peak, flops_per_token
 from synth.student.watch import TrainStep, watch
 from synth.tables import Train
@@ -123,9 +124,10 @@ def train(
         write_json(checkpoints / "run.json", {"key": key})
     loading.import_torch()
     with loading.quiet():
-        trained, losses = _train(job, on_step, say)
+        trained, losses, mixed = _train(job, on_step, say)
     versions = {name: version(name) for name in VERSIONS}
     report = {"key": key, **identity, "versions": versions, "trained": asdict(trained), "losses": losses}
+    report["replay"] = [asdict(each) for each in mixed]
     (out / "README.md").write_text(card(report), encoding="utf-8")
     write_json(manifest, report)
     shutil.rmtree(checkpoints)
@@ -146,7 +148,7 @@ def _clear(out: Path) -> None:
 
 def _train(
     job: Job, on_step: Callable[[TrainStep], None], say: Callable[[str], None]
-) -> tuple[Trained, list[float]]:
+) -> tuple[Trained, list[float], tuple[Drawn, ...]]:
     """Train, measure, and put everything but the manifest and the card into `job.out`."""
     from transformers import AutoTokenizer
 
@@ -175,7 +177,7 @@ def _train(
     mfu = _mfu(trainer, prepared, config, peak)(speed)
     tenth = max(1, len(losses) // 10)
     publish(trainer, tokenizer, prepared.counts.ends, job.out)
-    return Trained(
+    trained = Trained(
         rows=prepared.counts.rows,
         left_out_rows=prepared.counts.left_out,
         cut_rows=prepared.counts.cut,
@@ -193,7 +195,8 @@ def _train(
         peak_teraflops=peak.teraflops,
         base_validation_loss=before,
         validation_loss=after,
-    ), losses
+    )
+    return trained, losses, prepared.replay
 
 
 def _mfu(

@@ -43,8 +43,14 @@ def places(rows: list[dict[str, Any]], packed: int) -> list[tuple[int, int]]:
     return [out[row] for row in range(len(rows))]
 
 
+def logits(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """As the loss computes them: with a cache, transformers would not see that rows are packed."""
+    given = {name: batch[name] for name in ("input_ids", "position_ids")}
+    return torch.as_tensor(model(**given, use_cache=False).logits)
+
+
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
-@pytest.mark.parametrize(("dtype", "allowed"), [(torch.float32, 1e-6), (torch.bfloat16, 2e-3)])
+@pytest.mark.parametrize(("dtype", "allowed"), [(torch.float32, 1e-6), (torch.bfloat16, 2**-7)])
 def test_packed_logits_are_those_of_each_row_alone(
     model_folder: Path, attention: str, dtype: torch.dtype, allowed: float
 ) -> None:
@@ -54,7 +60,7 @@ def test_packed_logits_are_those_of_each_row_alone(
     assert batch["input_ids"].shape == (4, 30)
     worst = 0.0
     with torch.no_grad():
-        together = model(input_ids=batch["input_ids"], position_ids=batch["position_ids"]).logits.float()
+        together = logits(model, batch).float()
         for row, (line, at) in zip(rows, places(rows, 64), strict=True):
             alone = model(input_ids=torch.tensor([row["input_ids"]])).logits[0].float()
             same = together[line, at : at + len(alone)]
@@ -83,10 +89,7 @@ def test_a_neighbour_that_changes_changes_nothing(model_folder: Path) -> None:
     rows = drawn([20, 10, 10])
     others = [rows[0], {**rows[1], "input_ids": [7] * 10}, rows[2]]
     with torch.no_grad():
-        one, two = (
-            model(input_ids=batch["input_ids"], position_ids=batch["position_ids"]).logits
-            for batch in (collate(rows, packed=40), collate(others, packed=40))
-        )
+        one, two = (logits(model, batch) for batch in (collate(rows, packed=40), collate(others, packed=40)))
     assert one.shape[:2] == (2, 20)
     assert torch.equal(one[0], two[0])
     assert not torch.equal(one[1, :10], two[1, :10])
