@@ -10,12 +10,16 @@ from synth.tables import Train
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Settings, the base model's folder, the dataset's folder, and the folder of the student to be."""
+    """Settings, the base model's folder, the dataset's folder, and the folder of the student to be.
+
+    `recipe` is the recipe's name, for the model card.
+    """
 
     config: Train
     model: Path
     data: Path
     out: Path
+    recipe: str = ""
 
     @property
     def checkpoints(self) -> Path:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synth.errors import TrainError
+from synth.student import ranks
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -39,9 +40,10 @@ def load(model: Path, longest: int) -> "PreTrainedModel":
     import torch
     from transformers import AutoModelForCausalLM
 
-    if torch.cuda.device_count() > 1:
+    if ranks.processes() == 1 and torch.cuda.device_count() > 1:
         raise TrainError(
-            f"{torch.cuda.device_count()} GPUs are visible and training uses one; set CUDA_VISIBLE_DEVICES=0"
+            f"{torch.cuda.device_count()} GPUs are visible; run `synth train RUN --launcher accelerate` to "
+            "train on all of them, or set CUDA_VISIBLE_DEVICES=0"
         )
     plain = not torch.cuda.is_available() and longest <= EAGER_UP_TO
     return AutoModelForCausalLM.from_pretrained(

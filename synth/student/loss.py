@@ -36,7 +36,8 @@ def answer_nll(model: "torch.nn.Module", inputs: Mapping[str, "torch.Tensor"]) -
     labels = inputs["labels"]
     wanted = torch.zeros_like(labels, dtype=torch.bool)
     wanted[:, :-1] = labels[:, 1:] != IGNORED
-    hook = model.get_output_embeddings().register_forward_pre_hook(
+    head = getattr(model, "module", model).get_output_embeddings()  # DDP holds the model as `module`
+    hook = head.register_forward_pre_hook(
         lambda _, arguments: (arguments[0][wanted],)
     )
     try:

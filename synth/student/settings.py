@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from synth.student import ranks
 from synth.tables import Train
 
 if TYPE_CHECKING:
@@ -23,16 +24,13 @@ def arguments(config: Train, model: "PreTrainedModel", folder: Path) -> dict[str
     """
     import torch
 
-    parts = next(
-        n
-        for n in range(1, config.batch_size + 1)
-        if config.batch_size / n <= MICRO_BATCH and config.batch_size % n == 0
-    )
+    rows = ranks.share(config.batch_size)
+    parts = next(n for n in range(1, rows + 1) if rows / n <= MICRO_BATCH and rows % n == 0)
     return {
         "output_dir": str(folder),
         "num_train_epochs": config.epochs,
         "learning_rate": config.learning_rate or LEARNING_RATE,
-        "per_device_train_batch_size": config.batch_size // parts,
+        "per_device_train_batch_size": rows // parts,
         "gradient_accumulation_steps": parts,
         "lr_scheduler_type": "constant_with_warmup" if config.schedule == "constant" else config.schedule,
         "warmup_steps": config.warmup,
@@ -47,6 +45,7 @@ def arguments(config: Train, model: "PreTrainedModel", folder: Path) -> dict[str
         "save_total_limit": 2,
         "logging_steps": 1,
         "logging_nan_inf_filter": False,
+        "ddp_find_unused_parameters": False,
         "include_num_input_tokens_seen": "non_padding",
         "disable_tqdm": True,
         "report_to": "none",

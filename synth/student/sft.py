@@ -5,13 +5,13 @@ over all trained tokens of an optimizer step. On a teacher's answers this is seq
 and Rush 2016, arXiv:1606.07947).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.compute as pc
 
 from synth.errors import TrainError
-from synth.student import settings
+from synth.student import ranks, settings
 from synth.student.data import files, tokenize
 from synth.student.job import Job, Prepared
 from synth.student.loss import answer_nll, collate
@@ -69,7 +69,8 @@ def _trainer_class() -> type["SFTTrainer"]:
     class AnswerHeadTrainer(SFTTrainer):  # type: ignore[misc]
         """SFTTrainer that, without a GPU, runs the head on the trained positions alone.
 
-        TRL's own head skips the prompt only where Triton runs; on a CPU it scores every position.
+        TRL's own head skips the prompt only where Triton runs; on a CPU it scores every position. The mean
+        is over all trained tokens of the step, of every process, and no row counts twice.
         """
 
         def compute_loss(
@@ -82,6 +83,17 @@ def _trainer_class() -> type["SFTTrainer"]:
             if inputs["input_ids"].is_cuda or return_outputs:
                 return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
             total, count = answer_nll(model, inputs)
-            return total / (count if num_items_in_batch is None else num_items_in_batch)
+            if num_items_in_batch is None:
+                return total / count
+            return total * ranks.processes() / num_items_in_batch  # gradients are averaged over processes
+
+        def get_batch_samples(
+            self, epoch_iterator: "Iterator[dict[str, torch.Tensor]]", num_batches: int, device: "torch.device"
+        ) -> "tuple[list[dict[str, torch.Tensor]], torch.Tensor | int | None]":
+            batches, counted = super().get_batch_samples(epoch_iterator, num_batches, device)
+            if batches and self.accelerator.gradient_state.end_of_dataloader:
+                ranks.ignore_repeats(batches, len(self.train_dataset), self.args.per_device_train_batch_size)
+                counted = self._get_num_items_in_batch(batches, device)
+            return batches, counted
 
     return AnswerHeadTrainer

@@ -11,16 +11,17 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
 import orjson
 
 from synth.errors import TrainError
-from synth.student import loading
-from synth.student.checkpoint import base_files, card, digest_of, last_complete, publish, read_json
+from synth.student import loading, ranks
+from synth.student.checkpoint import base_files, digest_of, last_complete, read_json
 from synth.student.data import digest, files, tokenize
 from synth.student.job import Job, Prepared
 from synth.student.loss import mean_loss
+from synth.student.publish import card, publish
 from synth.student.settings import MICRO_BATCH
 from synth.student.watch import TrainStep, progress
 
@@ -55,7 +56,7 @@ class Trained:
     `tokens` and `trained_tokens` count one epoch: all tokens, and those with a loss. `first_loss` and
     `final_loss` are means over the first and the last tenth of the steps. `seconds` adds up the time in
     training steps of all sessions. The validation losses, of the base model and of the student, are there
-    where the data folder has `validation-*.parquet`.
+    where the data folder has `validation-*.parquet`. `processes` trained together in the last session.
     """
 
     rows: int
@@ -69,10 +70,24 @@ class Trained:
     tokens_per_second: float
     base_validation_loss: float | None = None
     validation_loss: float | None = None
+    processes: int = 1
 
 
-def train(job: Job, *, on_step: Callable[[TrainStep], None]) -> Trained:
+Runner: TypeAlias = "Callable[[Job, Callable[[TrainStep], None]], tuple[Trained, list[float]]]"
+"""Trains a job whose folder is prepared: all but the manifest and the card, and the loss of each step."""
+
+
+def train_here(job: Job, on_step: Callable[[TrainStep], None]) -> tuple[Trained, list[float]]:
+    """The `Runner` of this process, or of each of several that train together."""
+    loading.import_torch()
+    with loading.quiet():
+        return _train(job, on_step)
+
+
+def train(job: Job, *, on_step: Callable[[TrainStep], None], run: Runner = train_here) -> Trained:
     """Train `job.model` on `job.data` into `job.out`, or take up what is already there.
+
+    `run` does the work: in this process, or by `launch.runner` in several.
 
     `out` gets the merged model in bfloat16 with its tokenizer, chat template and generation config (loadable
     by transformers and vLLM), `adapter/`, `README.md` and `manifest.json`. While it trains, `checkpoints/`
@@ -102,11 +117,10 @@ def train(job: Job, *, on_step: Callable[[TrainStep], None]) -> Trained:
         _clear(out)
         checkpoints.mkdir(parents=True)
         (checkpoints / "run.json").write_bytes(orjson.dumps({"key": key}))
-    loading.import_torch()
-    with loading.quiet():
-        trained, losses = _train(job, on_step)
+    trained, losses = run(job, on_step)
     versions = {name: version(name) for name in VERSIONS}
-    report = {"key": key, **identity, "versions": versions, "trained": asdict(trained), "losses": losses}
+    report = {"key": key, "recipe": job.recipe, **identity, "versions": versions}
+    report |= {"trained": asdict(trained), "losses": losses}
     (out / "README.md").write_text(card(report), encoding="utf-8")
     part = out / "manifest.json.part"
     part.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2))
@@ -133,8 +147,9 @@ def _train(job: Job, on_step: Callable[[TrainStep], None]) -> tuple[Trained, lis
 
     method = cast(Method, importlib.import_module(METHODS[job.config.method]))
     tokenizer = AutoTokenizer.from_pretrained(job.model)
-    prepared = method.prepare(job, tokenizer)
-    held_out = tokenize(tokenizer, files(job.data, "validation"), job.config.max_length)
+    with ranks.first_alone():
+        prepared = method.prepare(job, tokenizer)
+        held_out = tokenize(tokenizer, files(job.data, "validation"), job.config.max_length)
     trainer = method.trainer(job, loading.load(job.model, prepared.longest), tokenizer, prepared)
     trainer.add_callback(progress(on_step))
     _run(trainer, last_complete(job.checkpoints))
@@ -146,7 +161,7 @@ def _train(job: Job, on_step: Callable[[TrainStep], None]) -> tuple[Trained, lis
         with trainer.model.disable_adapter():
             before = mean_loss(trainer.model, held_out, MICRO_BATCH)
     tenth = max(1, len(losses) // 10)
-    publish(trainer, tokenizer, prepared.tokens.ends, job.out)
+    publish(trainer, tokenizer, prepared.tokens.ends, job)
     return Trained(
         rows=prepared.tokens.table.num_rows,
         left_out_rows=prepared.tokens.left_out,
@@ -159,6 +174,7 @@ def _train(job: Job, on_step: Callable[[TrainStep], None]) -> tuple[Trained, lis
         tokens_per_second=trainer.state.num_input_tokens_seen / log[-1]["seconds"],
         base_validation_loss=before,
         validation_loss=after,
+        processes=ranks.processes(),
     ), losses
 
 
