@@ -138,11 +138,30 @@ def dedup(
 
 
 @app.command()
-def train(target: Target, rows: Rows = None) -> None:
-    """Fine-tune the student on a run's training set."""
+def train(
+    target: Target,
+    launcher: Annotated[
+        str | None, typer.Option(help="Train in several processes: accelerate or torchrun starts them.")
+    ] = None,
+    processes: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes on this machine; one for each visible GPU by default."),
+    ] = None,
+    sharding: Annotated[
+        str, typer.Option(help="ddp: each process holds the model; fsdp2: each holds a part of it.")
+    ] = "ddp",
+    nodes: Annotated[int, typer.Option(min=1, help="Machines; run the same command on each.")] = 1,
+    node_rank: Annotated[int, typer.Option(min=0, help="Which of them this is, from 0.")] = 0,
+    rdzv: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where node 0 is reached.")] = "",
+    rows: Rows = None,
+) -> None:
+    """Fine-tune the student on a run's training set, in this process or by a launcher in several."""
+    launch = None
+    if launcher is not None or processes is not None or nodes > 1:
+        launch = pipeline.Launch(launcher or "accelerate", processes, sharding, nodes, node_rank, rdzv)
     opened = pipeline.open_run(target, rows=rows, say=say)
     with steps_shown() as stepped:
-        pipeline.train(opened, stepped)
+        pipeline.train(opened, stepped, launch)
     _close(opened)
 
 

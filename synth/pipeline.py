@@ -26,6 +26,10 @@ from synth.models import Models, servers_of
 from synth.runs import Run as Run
 from synth.runs import open_run as open_run
 from synth.store import Counts, sha256, write_whole
+from synth.student.job import Job
+from synth.student.launch import Launch as Launch
+from synth.student.launch import join, runner
+from synth.student.publish import describe
 from synth.types import Prompt, Sampling
 from synth.units import Steps
 from synth.weights import find_model, identify
@@ -254,8 +258,12 @@ def _ask_judge(
         return asyncio.run(ask())
 
 
-def train(run: Run, on_step: "Callable[[TrainStep], None]" = lambda _: None) -> dict[str, Any]:
+def train(
+    run: Run, on_step: "Callable[[TrainStep], None]" = lambda _: None, launch: Launch | None = None
+) -> dict[str, Any]:
     """Fine-tune the student on `train/`; write `student/`. Takes up a killed training at its last checkpoint.
+
+    With `launch` in several processes; a node that is not the first only takes part, and writes nothing.
 
     Raises:
         TrainError: the rows or the model can't be trained on.
@@ -263,6 +271,9 @@ def train(run: Run, on_step: "Callable[[TrainStep], None]" = lambda _: None) -> 
     config, student = run.recipe.train, run.recipe.student
     if config is None or student is None:
         raise RecipeError(run.recipe.file, "train", "missing; add [train] and [student]")
+    if launch is not None and launch.node_rank:
+        join(launch, _job(run), run.folder / "logs" / f"train-{launch.node_rank}.log")
+        return {}
     with run.dataset.lock():
         data = run.dataset.manifest.get("stages", {}).get("curate")
         if data is None:
@@ -274,20 +285,29 @@ def train(run: Run, on_step: "Callable[[TrainStep], None]" = lambda _: None) -> 
         if (done := run.dataset.done("train", inputs)) is not None:
             run.say("train: done before, 0 steps")
             return done
-        from synth.student.job import Job
         from synth.student.train import train as fine_tune
+        from synth.student.train import train_here
 
-        model = find_model(student.model, run.say)
-        if isinstance(model, str):
-            from huggingface_hub import snapshot_download
-
-            model = Path(snapshot_download(model))
-        out = run.folder / "student"
-        trained = fine_tune(Job(config, model, run.folder / "train", out), on_step=on_step)
-        written = sorted(file for file in out.rglob("*") if file.is_file())
+        by = runner(launch, run.folder / "logs" / "train.log") if launch else train_here
+        job = _job(run)
+        trained = fine_tune(job, on_step=on_step, run=by)
+        write_whole(job.out / "recipe.toml", run.recipe.text.encode())
+        written = sorted(file for file in job.out.rglob("*") if file.is_file())
         entry = {"inputs": inputs, "model": student.model, "data": files, **asdict(trained)}
         run.dataset.record("train", entry, written)
         return entry
+
+
+def _job(run: Run) -> Job:
+    """The training of a run whose recipe has one."""
+    config, student = run.recipe.train, run.recipe.student
+    assert config is not None and student is not None
+    model = find_model(student.model, run.say)
+    if isinstance(model, str):
+        from huggingface_hub import snapshot_download
+
+        model = Path(snapshot_download(model))
+    return Job(config, model, run.folder / "train", run.folder / "student", run.recipe.name)
 
 
 def evaluate(run: Run) -> scoring.Scores:
@@ -309,7 +329,9 @@ def evaluate(run: Run) -> scoring.Scores:
             run.say("evaluate: done before, 0 requests")
         else:
             asyncio.run(_evaluate(run, plan, f"student@{sha256(weights)[:16]}", inputs))
-        return scoring.read(run.folder)
+        scores = scoring.read(run.folder)
+        run.dataset.rewritten("train", describe(run.folder / "student", scoring.sentences(scores)))
+        return scores
 
 
 async def _evaluate(run: Run, plan: scoring.Plan, identity: str, inputs: str) -> None:

@@ -13,13 +13,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import orjson
 
 from synth import guard
 from synth.errors import TrainError
-from synth.student import worker
+from synth.student import loading, ranks, worker
 from synth.student.job import Job
 from synth.student.watch import TrainStep
 
@@ -43,20 +43,28 @@ class Launch:
         TrainError: they don't fit together, or this machine.
     """
 
-    launcher: Literal["accelerate", "torchrun"] = "accelerate"
+    launcher: str = "accelerate"
     processes: int | None = None
-    sharding: Literal["ddp", "fsdp2"] = "ddp"
+    sharding: str = "ddp"
     nodes: int = 1
     node_rank: int = 0
     rdzv: str = ""
 
     def __post_init__(self) -> None:
+        for name, value, known in (
+            ("launcher", self.launcher, ("accelerate", "torchrun")),
+            ("sharding", self.sharding, ("ddp", "fsdp2")),
+        ):
+            if value not in known:
+                raise TrainError(f"--{name} {value}: is {' or '.join(known)}")
         if self.sharding == "fsdp2" and self.launcher != "accelerate":
             raise TrainError("--sharding fsdp2 is set up by accelerate; name --launcher accelerate")
         if self.nodes > 1 and not re.fullmatch(r"[^:\s]+:\d+", self.rdzv):
             raise TrainError(f"--rdzv {self.rdzv!r}: with --nodes, name the host:port of node 0")
         if not 0 <= self.node_rank < self.nodes:
-            raise TrainError(f"--node-rank {self.node_rank}: of {self.nodes} nodes it is 0 to {self.nodes - 1}")
+            raise TrainError(
+                f"--node-rank {self.node_rank}: of {self.nodes} nodes it is 0 to {self.nodes - 1}"
+            )
 
     def here(self) -> int:
         """The processes of this node.
@@ -90,7 +98,7 @@ class Launch:
         return [sys.executable, "-m", *start, "-m", "synth.student.worker", str(box)]
 
     def environment(self) -> dict[str, str]:
-        """Ours. Without a GPU accelerate is told so: else it would start one process where several were named."""
+        """Ours. Without a GPU accelerate is told so, else each of the processes would train alone."""
         env = {**os.environ}
         if not _gpus():
             env["ACCELERATE_USE_CPU"] = "true"
@@ -100,9 +108,10 @@ class Launch:
 
 
 def _gpus() -> int:
+    loading.import_torch()
     import torch
 
-    return torch.cuda.device_count()
+    return int(torch.cuda.device_count())
 
 
 def runner(launch: Launch, log: Path) -> "Runner":
@@ -133,9 +142,12 @@ def _start(launch: Launch, job: Job, box: Path, log: Path, on_step: Callable[[Tr
 
     Raises:
         SynthError: as one of them did.
-        TrainError: one of them ended otherwise; the line says how, and where the log is.
+        TrainError: one of them ended otherwise; the line says how, and where the log is. Or they can't share
+            the rows of a step.
     """
-    (box / worker.JOB).write_bytes(pickle.dumps((job, launch.here() * launch.nodes)))
+    processes = launch.here() * launch.nodes
+    ranks.share(job.config.batch_size, processes)
+    (box / worker.JOB).write_bytes(pickle.dumps((job, processes)))
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as out:
         begun = out.tell()

@@ -37,9 +37,7 @@ def answer_nll(model: "torch.nn.Module", inputs: Mapping[str, "torch.Tensor"]) -
     wanted = torch.zeros_like(labels, dtype=torch.bool)
     wanted[:, :-1] = labels[:, 1:] != IGNORED
     head = getattr(model, "module", model).get_output_embeddings()  # DDP holds the model as `module`
-    hook = head.register_forward_pre_hook(
-        lambda _, arguments: (arguments[0][wanted],)
-    )
+    hook = head.register_forward_pre_hook(lambda _, arguments: (arguments[0][wanted],))
     try:
         logits = model(
             input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False

@@ -20,9 +20,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
 
-def publish(
-    trainer: "Trainer", tokenizer: "PreTrainedTokenizerBase", ends: frozenset[int], job: Job
-) -> None:
+def publish(trainer: "Trainer", tokenizer: "PreTrainedTokenizerBase", ends: frozenset[int], job: Job) -> None:
     """Save adapter, merged model, tokenizer and generation config, and move them into `job.out` when whole.
 
     `ends` are the tokens that end a turn. Every process must call it; the first one writes.
@@ -68,9 +66,7 @@ def merged(base: Path, adapter: Path | None, weights: "Mapping[str, torch.Tensor
     return PeftModel.from_pretrained(model, adapter).merge_and_unload()
 
 
-def _generation(
-    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", ends: frozenset[int]
-) -> Any:  # noqa: ANN401
+def _generation(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", ends: frozenset[int]) -> Any:  # noqa: ANN401
     """Greedy, which is how it is evaluated, and ending where the base ends or a trained turn does."""
     from transformers import GenerationConfig
 
@@ -108,12 +104,12 @@ base_model: {json.dumps(base)}
 library_name: transformers
 pipeline_tag: text-generation
 tags: [{tags}]
-dataset_sha256: {report["dataset"]["sha256"]}
+dataset_sha256: {json.dumps(report["dataset"]["sha256"])}
 ---
 # {title}
 
-{base}, {"with a LoRA adapter merged in" if adapter else "all weights trained"}, made{of} with synth. The loss
-is on what the assistant says and on the end of its turn.
+{base}, {"with a LoRA adapter merged in" if adapter else "all weights trained"}, made with synth{of}.
+The loss is on what the assistant says and on the end of its turn.
 
 ## Scores
 
@@ -127,8 +123,8 @@ is on what the assistant says and on the end of its turn.
 
 {_losses(trained)}
 
-The dataset's files have the sha256 `{report["dataset"]["sha256"]}` together; each file, the base's files, the
-versions, all settings and the loss of each step are in `manifest.json`.
+The dataset's files together have the sha256 `{report["dataset"]["sha256"]}`.
+Each file's own, the base's files, versions, all settings and the loss of each step are in `manifest.json`.
 
 ## Limits
 
@@ -139,8 +135,8 @@ versions, all settings and the loss of each step are in `manifest.json`.
 
 ## Use
 
-The folder loads in transformers (`AutoModelForCausalLM.from_pretrained`) and in vLLM (`vllm serve FOLDER`), with
-its chat template and the tokens that end an answer.{ADAPTER if adapter else ""}
+The folder loads in transformers (`AutoModelForCausalLM.from_pretrained`) and in vLLM (`vllm serve FOLDER`),
+with its chat template and the tokens that end an answer.{ADAPTER if adapter else ""}
 """
 
 
@@ -160,7 +156,9 @@ def _settings(trained: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str
         "optimizer steps": f"{trained['steps']:,} of {config['batch_size']:,} rows",
     }
     if rate is not None:
-        out["learning rate"] = f"{rate:g}, {config['schedule']}, warm-up {100 * config['warmup']:g}% of the steps"
+        out["learning rate"] = (
+            f"{rate:g}, {config['schedule']}, warm-up {100 * config['warmup']:g}% of the steps"
+        )
     if config["adapter"] != "none":
         out["adapter"] = f"{config['adapter']}, rank {config['lora_rank']}, alpha {config['lora_alpha']}"
     out["seed"] = str(config["seed"])
@@ -172,7 +170,7 @@ def _settings(trained: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str
 def _losses(trained: Mapping[str, Any]) -> str:
     text = (
         f"Training loss: {trained['first_loss']:.3f} over the first tenth of the steps, "
-        f"{trained['final_loss']:.3f} over the last (nats a trained token)."
+        f"{trained['final_loss']:.3f} over the last\n(nats a trained token)."
     )
     if trained["validation_loss"] is not None:
         text += (

@@ -34,27 +34,25 @@ def first_alone() -> Iterator[None]:
         yield
 
 
-def share(batch_size: int) -> int:
-    """The rows of an optimizer step that this process reads.
+def share(batch_size: int, count: int) -> int:
+    """The rows of an optimizer step that each of `count` processes reads.
 
     Raises:
-        TrainError: the processes can't share them evenly.
+        TrainError: they can't share them evenly.
     """
-    if batch_size % processes():
+    if batch_size % count:
         raise TrainError(
-            f"[train] batch_size = {batch_size} rows can't be shared evenly by {processes()} processes; "
-            f"make it a multiple of {processes()}, or name another --processes"
+            f"[train] batch_size = {batch_size} rows can't be shared evenly by {count} processes; "
+            f"make it a multiple of {count}, or name another number of --processes"
         )
-    return batch_size // processes()
+    return batch_size // count
 
 
-def ignore_repeats(
-    last: "Sequence[MutableMapping[str, torch.Tensor]]", rows: int, micro_batch: int
-) -> None:
+def ignore_repeats(last: "Sequence[MutableMapping[str, torch.Tensor]]", rows: int, micro_batch: int) -> None:
     """Take the labels from the rows of an epoch's last micro-batch that are there a second time.
 
     accelerate fills the last micro-batches of an epoch up with rows of its beginning, so that each process
-    has one of the same size. `last` ends with this process's; `rows` are those of the epoch, and `micro_batch`
+    has one of the same size. `last` ends with this process's; `rows` are those of the epoch, `micro_batch`
     those of one micro-batch of one process.
     """
     over = rows % (micro_batch * processes())

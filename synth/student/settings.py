@@ -24,7 +24,7 @@ def arguments(config: Train, model: "PreTrainedModel", folder: Path) -> dict[str
     """
     import torch
 
-    rows = ranks.share(config.batch_size)
+    rows = ranks.share(config.batch_size, ranks.processes())
     parts = next(n for n in range(1, rows + 1) if rows / n <= MICRO_BATCH and rows % n == 0)
     return {
         "output_dir": str(folder),

@@ -88,7 +88,10 @@ def _trainer_class() -> type["SFTTrainer"]:
             return total * ranks.processes() / num_items_in_batch  # gradients are averaged over processes
 
         def get_batch_samples(
-            self, epoch_iterator: "Iterator[dict[str, torch.Tensor]]", num_batches: int, device: "torch.device"
+            self,
+            epoch_iterator: "Iterator[dict[str, torch.Tensor]]",
+            num_batches: int,
+            device: "torch.device",
         ) -> "tuple[list[dict[str, torch.Tensor]], torch.Tensor | int | None]":
             batches, counted = super().get_batch_samples(epoch_iterator, num_batches, device)
             if batches and self.accelerator.gradient_state.end_of_dataloader:

@@ -45,12 +45,12 @@ def _work(job: Job, processes: int, box: Path) -> None:
     state = PartialState(cpu=not torch.cuda.is_available())
     if state.num_processes != processes:
         raise TrainError(
-            f"{state.num_processes} processes train together where {processes} were asked for; "
-            "name another --launcher"
+            f"{state.num_processes} process{'es train together' if state.num_processes > 1 else ' trains'} "
+            f"where {processes} were asked for; name another --launcher"
         )
     from synth.student.train import train_here
 
-    with (box / STEPS).open("ab", buffering=0) if ranks.is_first() else open(os.devnull, "wb") as steps:
+    with (box / STEPS if ranks.is_first() else Path(os.devnull)).open("ab", buffering=0) as steps:
 
         def tell(step: TrainStep) -> None:
             steps.write(orjson.dumps(asdict(step)) + b"\n")
