@@ -21,9 +21,9 @@ class Schema(Evaluator):
     says, else 0.
 
     `path` is a JSONL file. Each line has `prompt` (what the student gets) and `answer` (the right object);
-    its own `schema`, where the recipe names none; if wanted `kind` and `group` ("trained" or "held_out"), which
-    are reported apart. JSON may stand alone or in the one fenced block of a text. Texts are the same up to
-    case, white space, an article in front and the marks at their ends; numbers are equal or not.
+    its own `schema`, where the recipe names none; if wanted `kind`, and `group` ("trained" or "held_out"):
+    both are reported apart. JSON may stand alone or in the one fenced block of a text. Texts are the same up
+    to case, white space, an article in front and the marks at their ends; numbers are equal or not.
     """
 
     path: str
