@@ -18,8 +18,8 @@ WORD = re.compile(rf"[{CJK}]|[^\s{CJK}]+")
 class GroundedValues(Filter):
     """Rejects JSON with a value that the text of its row has not.
 
-    Words must stand in the text in a row, whatever their case and the marks between; a number must be one of
-    its numbers. `true`, `false` and `null` quote nothing and are not looked for. Whether a value stands in
+    Words must stand in the text in a row, whatever their case and the marks between; a number in the same
+    figures, or be equal to one of its numbers. `true`, `false` and `null` quote nothing and are not looked for. Whether a value stands in
     the right place of the object is not seen.
     """
 
@@ -54,8 +54,8 @@ class GroundedValues(Filter):
             return "the object has no value"
         known, figures = _words(text), set(numbers(text))
         for path, value in found:
-            stands = _words(value) in known if isinstance(value, str) else Fraction(str(value)) in figures
-            if not stands or (isinstance(value, str) and not value.strip()):
+            stands = str(value).strip() != "" and _words(str(value)) in known
+            if not stands and (isinstance(value, str) or Fraction(str(value)) not in figures):
                 return f"the text has no such value as {path}"
         if self.distinct and len({_words(str(value)) for _, value in found}) < len(found):
             return "one value stands twice"

@@ -7,9 +7,7 @@ from synth.errors import DataError
 from synth.filters.grounded_values import GroundedValues
 from synth.types import JSON, Verdict
 
-TEXT = (
-    "Good morning! Mrs Whitfield from Bergen wants 6 wool-lined coats on 3 May, at 14:30, for 1,250.50 euros."
-)
+TEXT = "Good morning! Mrs Whitfield from Bergen wants 6 wool-lined coats on 3 May, at 14:30, for 1,250.50 euros. 2 million sold!"
 
 
 def judged(answer: str, text: JSON = TEXT, **keys: JSON) -> Verdict:
@@ -25,6 +23,7 @@ def judged(answer: str, text: JSON = TEXT, **keys: JSON) -> Verdict:
         '{"pieces": 6, "price": 1250.5}',
         '{"pieces": "6", "price": "1,250.50"}',
         '{"who": {"name": "Whitfield"}, "when": ["3 May", "14:30"], "paid": false, "phone": null}',
+        '{"sold": 2, "more": 2000000, "again": "2 million"}',
         '["Bergen"]',
         '```json\n{"city": "Bergen"}\n```',
         '{"city": "Bergen", "from": "Bergen"}',
