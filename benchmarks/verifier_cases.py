@@ -2,6 +2,7 @@
 
 import ast
 import copy
+import itertools
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -305,9 +306,9 @@ def schemas(rows: list[Row]) -> Iterator[Case]:
 
 
 def quotations(rows: list[Row]) -> Iterator[Case]:
-    """Dolly's outputs as texts: objects of five words in a row and a number of theirs, and of what they lack."""
+    """Dolly's outputs as texts: five words in a row and a number of each as an object, and spoilt."""
     step = {"use": "grounded_values"}
-    for row, other in zip(rows, rows[1:], strict=False):
+    for row, other in itertools.pairwise(rows):
         text = row["output"]
         words = [word for word in text.split() if any(map(str.isalnum, word))]
         if len(words) < 12 or len({word.lower() for word in words[4:9]}) < 5:

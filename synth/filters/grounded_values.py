@@ -19,8 +19,8 @@ class GroundedValues(Filter):
     """Rejects JSON with a value that the text of its row has not.
 
     Words must stand in the text in a row, whatever their case and the marks between; a number in the same
-    figures, or be equal to one of its numbers. `true`, `false` and `null` quote nothing and are not looked for. Whether a value stands in
-    the right place of the object is not seen.
+    figures, or be equal to one of its numbers. `true`, `false` and `null` quote nothing and are not looked
+    for. Whether a value stands in the right place of the object is not seen.
     """
 
     field: str = "text"

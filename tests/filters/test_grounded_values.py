@@ -7,7 +7,10 @@ from synth.errors import DataError
 from synth.filters.grounded_values import GroundedValues
 from synth.types import JSON, Verdict
 
-TEXT = "Good morning! Mrs Whitfield from Bergen wants 6 wool-lined coats on 3 May, at 14:30, for 1,250.50 euros. 2 million sold!"
+TEXT = (
+    "Good morning! Mrs Whitfield from Bergen wants 6 wool-lined coats on 3 May, at 14:30, for 1,250.50 euros. "
+    "2 million sold!"
+)
 
 
 def judged(answer: str, text: JSON = TEXT, **keys: JSON) -> Verdict:
