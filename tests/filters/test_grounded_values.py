@@ -8,8 +8,8 @@ from synth.filters.grounded_values import GroundedValues
 from synth.types import JSON, Verdict
 
 TEXT = (
-    "Good morning! Mrs Whitfield from Bergen wants 6 wool-lined coats on 3 May, at 14:30, for 1,250.50 euros. "
-    "2 million sold!"
+    "Good morning! Mrs Whitfield from Bergen wants 6 wool-lined coats on 3 May, at 14:30. "
+    "They are 1,250.50 euros. 2 million sold!"
 )
 
 
