@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ from synth.errors import DataError
 from synth.evaluators.schema import Schema
 from synth.filters.grounded_values import GroundedValues
 from synth.prompts import Prompts
+from synth.recipe import load_recipe
 from synth.steps import Question, build
 from synth.texts import fold
-from synth.types import JSON, Record
+from synth.types import JSON, Message, Record
 
 ROOT = Path(__file__).parents[2]
 SEEDS = ROOT / "data/seeds/extract.jsonl"
@@ -190,3 +192,24 @@ def test_the_teachers_examples_are_right_and_share_nothing_with_seeds_and_questi
             assert GroundedValues(distinct=True).check(Record((*turns[:2], said), "", fields=fields)).keep
             assert list(json.loads(said["content"])) == line["schema"]["required"]
             assert fold(text) not in known
+
+
+def test_the_shipped_recipe_keeps_right_objects_and_none_that_a_value_was_altered_in() -> None:
+    filters = load_recipe(ROOT / "flows/recipes/extract.toml").filters
+    prompts = Prompts(ROOT)
+
+    def kept(line: dict[str, Any], answer: dict[str, Any]) -> bool:
+        said: Message = {"role": "assistant", "content": json.dumps(answer)}
+        turns = (*prompts.render("extract/student", line), said)
+        record = Record(turns, "", finish_reason="stop", fields=line)
+        return all(check.check(record).keep for check in filters)
+
+    for line, other in pairwise(lines(EVAL)):
+        right = line["answer"]
+        first, second, *_ = right
+        assert kept(line, right)
+        assert not kept(line, {**right, first: right[second]})
+        assert not kept(line, {**right, "more": right[second]})
+        assert not kept(line, {name: right[name] for name in right if name != first})
+        assert not kept(line, {**right, first: f"{right[first]} and more"})
+        assert not kept(line, {**right, first: list(other["answer"].values())})
