@@ -10,6 +10,7 @@ SEED = 0
 """langdetect draws at random; here each text starts from this seed."""
 
 
+@functools.lru_cache(maxsize=64)
 def language(text: str) -> str | None:
     """The language's code as langdetect writes it, e.g. "en" or "zh-cn"; None where it finds nothing to go
     by, say in a text of digits.
@@ -42,6 +43,24 @@ def words(text: str) -> list[str]:
 
     split = NLTKWordTokenizer().tokenize
     return [word for sentence in sentences(text) for word in split(sentence)]
+
+
+def write_punkt(folder: Path) -> Path:
+    """Writes the model of `sentences` as NLTK's data, for programs that look for it there: they need
+    `NLTK_DATA` with the folder that is returned.
+    """
+    import punkt
+
+    model, place = punkt.load_model("english"), folder / "tokenizers" / "punkt_tab" / "english"
+    place.mkdir(parents=True, exist_ok=True)
+    for name, rows in (
+        ("abbrev_types.txt", sorted(model.abbrev_types)),
+        ("sent_starters.txt", sorted(model.sent_starters)),
+        ("collocations.tab", ["\t".join(pair) for pair in sorted(model.collocations)]),
+        ("ortho_context.tab", [f"{word}\t{flags}" for word, flags in sorted(model.ortho_context.items())]),
+    ):
+        (place / name).write_text("".join(f"{row}\n" for row in rows), encoding="utf-8")
+    return folder
 
 
 @functools.cache
