@@ -2,7 +2,7 @@
 
 `python benchmarks/ifeval.py --data FOLDER`, in which lie ifeval/input_data.jsonl and dolly/dolly_3k.json. To
 each question it makes answers (`ifeval_cases.py`) and asks both, instruction by instruction, strictly and
-loosely. `--answers FILE` adds a model's answers: JSON lines with `key` and `answer`. The reference runs as it
+loosely. `--answers FILE` takes a model's instead: JSON lines with `key` and `answer`. The reference runs as it
 is installed, with Punkt's English model from a package in place of NLTK's download, and langdetect's seed is
 set: without one it draws at random.
 """
@@ -63,7 +63,7 @@ def main() -> None:
     """The command line; prints a table in Markdown and the total; ends with 1 where they disagree."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="the folder of the data")
-    parser.add_argument("--answers", type=Path, action="append", default=[], help="a model's answers")
+    parser.add_argument("--answers", type=Path, action="append", default=[], help="a model's answers instead")
     parser.add_argument("--show", type=int, default=5, help="so many disagreements")
     options = parser.parse_args()
     questions = rows_of(options.data / "ifeval" / "input_data.jsonl")
@@ -84,7 +84,7 @@ def main() -> None:
             sys.stderr.write(f"\r{number:,} of {len(questions):,} questions")
             pairs = list(zip(row["instruction_id_list"], row["kwargs"], strict=True))
             whole = all(name(*pair) != DRAWN for pair in pairs)
-            for how, answer in [*answers(row, texts), *said[row["key"]]]:
+            for how, answer in said[row["key"]] if options.answers else answers(row, texts):
                 made[how] += 1
                 theirs = judge(row, answer)
                 for level, read in (("strict", [answer]), ("loose", readings(answer))):

@@ -60,6 +60,7 @@ USE: dict[str, dict[str, str]] = {
     "evaluate": {
         "instruction_check": "synth.evaluators.instruction_check:InstructionCheck",
         "exact_match": "synth.evaluators.exact_match:ExactMatch",
+        "harness": "synth.evaluators.harness:Harness",
     },
 }
 """The steps that ship, by recipe table and `use` name."""
