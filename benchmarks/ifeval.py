@@ -2,9 +2,9 @@
 
 `python benchmarks/ifeval.py --data FOLDER`, in which lie ifeval/input_data.jsonl and dolly/dolly_3k.json. To
 each question it makes answers (`ifeval_cases.py`) and asks both, instruction by instruction, strictly and
-loosely. `--answers FILE` takes a model's instead: JSON lines with `key` and `answer`. The reference runs as it
-is installed, with Punkt's English model from a package in place of NLTK's download, and langdetect's seed is
-set: without one it draws at random.
+loosely. `--answers FILE` takes a model's instead: JSON lines with `key` and `answer`. The reference runs as
+it is installed, with Punkt's English model from a package in place of NLTK's download; langdetect's seed is
+set, without which it draws at random.
 """
 
 import argparse

@@ -136,4 +136,4 @@ def test_a_metric_that_is_no_share_is_refused(tmp_path: Path, value: object, say
     }
     (tmp_path / "s.jsonl").write_text(json.dumps(row) + "\n")
     with pytest.raises(TrainError, match=says):
-        list(Harness(tasks=("t",))._read("t", tmp_path / "s.jsonl", None))  # type: ignore[arg-type]
+        list(Harness(tasks=("t",))._read("t", tmp_path / "s.jsonl", None))
