@@ -118,7 +118,7 @@ def _constrained_response(text: str, _: Arguments) -> bool:
 
 
 def _number_highlighted_sections(text: str, args: Arguments) -> bool:
-    """`*one*` counts once and `**two**` twice where the pairs of asterisks fall so."""
+    """Parts of a line between single asterisks, and those between double ones."""
     single, double = re.findall(r"\*[^\n*]*\*", text), re.findall(r"\*\*([^\n*]*)\*\*", text)
     count = sum(bool(part.strip("*").strip()) for part in single) + sum(bool(part.strip()) for part in double)
     return count >= int(args["num_highlights"])
