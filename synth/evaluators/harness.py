@@ -17,7 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pydantic import Field
+from pydantic import Field, computed_field
 
 from synth.errors import DataError, TrainError
 from synth.evaluators.ifeval_texts import write_punkt
@@ -74,6 +74,12 @@ class Harness(Evaluator):
     """Put the questions through the model's chat template."""
     batch_size: int = Field(default=8, gt=0)
     """Items that go through the model at once."""
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def tasks_hash(self) -> str:
+        """Of the files in `path`: a task that was edited is another evaluation."""
+        return _hash(Path(self.path)) if self.path else ""
 
     def questions(self) -> Iterable[Question]:
         """None: lm-eval knows them.
@@ -139,15 +145,9 @@ class Harness(Evaluator):
 
     def _digest(self, model: Path | str, how: str) -> str:
         """A name of what is measured, which changes with the tasks' files and with the model's."""
-        held = hashlib.sha256(f"{how} {_version()} {self.model_dump_json(exclude={'metric'})}".encode())
-        for folder in (self.path, model):
-            if folder is None or not Path(folder).is_dir():
-                held.update(str(folder).encode())
-                continue
-            for file in sorted(Path(folder).rglob("*")):
-                if file.is_file() and "__pycache__" not in file.parts:
-                    held.update(f"{file.relative_to(folder)} {sha256(file)}".encode())
-        return held.hexdigest()[:16]
+        what = self.model_dump_json(exclude={"metric", "path"})
+        of = _hash(Path(model)) if Path(model).is_dir() else str(model)
+        return hashlib.sha256(f"{how} {_version()} {what} {of}".encode()).hexdigest()[:16]
 
     def _read(
         self, task: str, file: Path, tokenizer: "PreTrainedTokenizerBase"
@@ -196,6 +196,13 @@ def _said(row: Mapping[str, Any]) -> tuple[str, str, bool]:
         return str(requests[0]["arg_0"]), replies[0], True
     likeliest = max(range(len(replies)), key=lambda number: float(replies[number][0]))
     return str(requests[0]["arg_0"]), str(requests[likeliest].get("arg_1", "")).strip(), False
+
+
+def _hash(folder: Path) -> str:
+    """A hash of the names and contents of a folder's files."""
+    files = [file for file in sorted(folder.rglob("*")) if file.is_file() and "__pycache__" not in file.parts]
+    told = "".join(f"{file.relative_to(folder)} {sha256(file)}\n" for file in files)
+    return hashlib.sha256(told.encode()).hexdigest()
 
 
 def _is_share(value: object) -> bool:
