@@ -62,6 +62,7 @@ USE: dict[str, dict[str, str]] = {
         "instruction_check": "synth.evaluators.instruction_check:InstructionCheck",
         "exact_match": "synth.evaluators.exact_match:ExactMatch",
         "schema": "synth.evaluators.schema:Schema",
+        "harness": "synth.evaluators.harness:Harness",
     },
 }
 """The steps that ship, by recipe table and `use` name."""
