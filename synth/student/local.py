@@ -99,7 +99,9 @@ class LocalModel:
     def _load(self) -> None:
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers.utils.logging import disable_progress_bar
 
+        disable_progress_bar()
         model, tokenizer = self._places
         device = "cuda" if torch.cuda.is_available() else "cpu"
         try:
@@ -174,8 +176,6 @@ class LocalModel:
             options["top_k"] = asked.get("top_k", 0)
         if "repetition_penalty" in asked:
             options["repetition_penalty"] = asked["repetition_penalty"]
-        if stop := asked.get("stop"):
-            options |= {"stop_strings": stop, "tokenizer": self._tokenizer}
         ends = self._ends()
         out = self._model.generate(
             **tensors,
@@ -195,16 +195,19 @@ class LocalModel:
 
     def _reply(self, each: _Waiting, ids: list[int], ends: set[int]) -> Reply:
         end = next((at for at, token in enumerate(ids) if token in ends), None)
-        kept = ids[:end]
-        text, reason = (
-            self._tokenizer.decode(kept, skip_special_tokens=True),
-            "length" if end is None else "stop",
-        )
+        while end is None and ids and ids[-1] == self._tokenizer.pad_token_id:
+            ids.pop()  # another answer of the batch was longer
+        kept, tokens = ids[:end], len(ids) if end is None else end + 1
+        text, reason = self._text(kept), "length" if end is None else "stop"
         for stop in each.sampling.get("stop", ()):
             if stop in text:
+                tokens = next(at for at in range(1, len(kept) + 1) if stop in self._text(kept[:at]))
                 text, reason = text[: text.index(stop)], "stop"
-        tokens = len(kept) + (end is not None)
         return self._made(each, text, reason, tokens)
+
+    def _text(self, ids: Sequence[int]) -> str:
+        text: str = self._tokenizer.decode(ids, skip_special_tokens=True)
+        return text
 
     def _scored(self, batch: Sequence[_Waiting]) -> list[Reply]:
         import torch
