@@ -305,7 +305,7 @@ def evaluate(run: Run) -> scoring.Scores:
     with run.dataset.lock():
         plan = systems.plan(run)
         identity = _hash([sha256(file) for file in weights])
-        inputs = _hash([identity, plan.digest, student.sampling(), identify(student.model)])
+        inputs = _hash([identity, student.template, plan.digest, student.sampling(), identify(student.model)])
         if run.dataset.done("evaluate", inputs) is not None:
             run.say("evaluate: done before, 0 requests")
         else:
