@@ -63,6 +63,9 @@ USE: dict[str, dict[str, str]] = {
         "exact_match": "synth.evaluators.exact_match:ExactMatch",
         "schema": "synth.evaluators.schema:Schema",
         "harness": "synth.evaluators.harness:Harness",
+        "multiple_choice": "synth.evaluators.multiple_choice:MultipleChoice",
+        "pairwise": "synth.evaluators.pairwise:Pairwise",
+        "perplexity": "synth.evaluators.perplexity:Perplexity",
     },
 }
 """The steps that ship, by recipe table and `use` name."""

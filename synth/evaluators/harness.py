@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,9 +19,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pydantic import Field, computed_field
 
 from synth.errors import DataError, TrainError
+from synth.evaluators.bases import ModelEvaluator
 from synth.evaluators.ifeval_texts import write_punkt
 from synth.evaluators.lines import content_id
-from synth.steps import Evaluator, Question
+from synth.steps import Graded, Question
 from synth.store import sha256
 
 if TYPE_CHECKING:
@@ -34,16 +34,6 @@ SAMPLES = re.compile(r"samples_(.+)_\d{4}-\d\d-\d\dT[^_]*\.jsonl")
 LOG = "lm_eval.log"
 
 
-@dataclass(frozen=True, slots=True)
-class Graded:
-    """A model's score on one item, figures beside it, what it answered or chose, and the tokens written."""
-
-    score: float
-    details: Mapping[str, float] = field(default_factory=dict)
-    answer: str = ""
-    tokens: int = 0
-
-
 class Endpoint(NamedTuple):
     """A server of the model: its /v1 address, what it calls the model, and its key."""
 
@@ -52,7 +42,7 @@ class Endpoint(NamedTuple):
     api_key: str = ""
 
 
-class Harness(Evaluator):
+class Harness(ModelEvaluator):
     """Scores each item of lm-evaluation-harness's tasks by one of their metrics, which must go from 0 to 1.
 
     Needs the extra `harness`. A task that comes with lm-eval reads its items from the Hub, or from the cache
@@ -90,10 +80,6 @@ class Harness(Evaluator):
         """
         self._ready()
         return ()
-
-    def grade(self, question: Question, answer: str) -> float:
-        """Never called: lm-eval grades."""
-        raise NotImplementedError(question.id)
 
     def measure(
         self, model: Path | str, out: Path, endpoint: Endpoint | None = None
