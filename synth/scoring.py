@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
+from synth import gains
 from synth.errors import DataError, RequestFailed
 from synth.prompts import Prompts
 from synth.recipe import Recipe
@@ -32,6 +33,7 @@ SCHEMA = pa.schema(
         ("evaluator", pa.string()),
         ("question_id", pa.string()),
         ("group", pa.string()),
+        ("cluster", pa.string()),
         ("kind", pa.string()),
         ("system", pa.string()),
         ("question", pa.string()),
@@ -116,6 +118,7 @@ async def ask(plan: Plan, systems: Mapping[str, Ask]) -> Answers:
             "evaluator": item.name,
             "question_id": question.id,
             "group": str(question.fields.get("group", "")),
+            "cluster": str(question.fields.get("cluster", "")),
             "kind": question.kind,
             "system": system,
             "question": "\n\n".join(turn["content"] for turn in question.messages),
@@ -156,6 +159,8 @@ def write(folder: Path, plan: Plan, answers: Answers) -> list[Path]:
             groups.items(), key=lambda item: (item[0][0], item[0][1] != "trained")
         )
     ]
+    for other in ("base", "teacher_prompt"):
+        gains.adjust(total[name] for total in totals if (name := f"student_minus_{other}") in total)
     scores = {"interval": "95%", "evaluations": totals}
     write_whole(folder / "scores.json", json.dumps(scores, indent=1, ensure_ascii=False).encode() + b"\n")
     return [table, folder / "scores.json"]
@@ -176,9 +181,10 @@ def _totals(rows: Answers) -> dict[str, Any]:
 
     by_system = {name: of for name in SYSTEMS if (of := _of(rows, "system", name))}
     totals: dict[str, Any] = {"questions": len(by_system["base"]), "systems": {}}
+    clusters = [row["cluster"] or row["question_id"] for row in by_system["base"]]
     for name, of in by_system.items():
         scores = [row["score"] for row in of]
-        low, high = stats.interval(scores)
+        low, high = stats.interval(scores, clusters)
         totals["systems"][name] = {
             "mean": sum(scores) / len(scores),
             "low": low,
@@ -189,7 +195,7 @@ def _totals(rows: Answers) -> dict[str, Any]:
     for other in ("base", "teacher_prompt"):
         if other in by_system and "student" in by_system:
             before, after = ([row["score"] for row in by_system[name]] for name in (other, "student"))
-            totals[f"student_minus_{other}"] = asdict(stats.paired(before, after))
+            totals[f"student_minus_{other}"] = asdict(stats.paired(before, after, clusters))
     return totals
 
 
@@ -205,14 +211,9 @@ def sentences(scores: Scores) -> list[str]:
         lines.append(f"{name}, {total['questions']} held-out questions: " + " · ".join(shares))
         for other in ("base", "teacher_prompt"):
             if (gain := total.get(f"student_minus_{other}")) is not None:
-                lines.append(f"  student - {other}: {_gain(gain)}")
+                lines.append(f"  student - {other}: {gains.sentence(gain, total)}")
     return lines
 
 
 def _share(value: float) -> str:
     return f"{100 * value:.1f}%"
-
-
-def _gain(gain: Mapping[str, Any]) -> str:
-    points = f"{100 * gain['difference']:+.1f} points [{100 * gain['low']:+.1f}, {100 * gain['high']:+.1f}]"
-    return f"{points}, {gain['wins']} better, {gain['losses']} worse, exact McNemar p = {gain['p']:.2g}"

@@ -32,6 +32,7 @@ TOP = {
     "tune",
     "upkeep",
     "scoring",
+    "gains",
     "export",
     "report",
     "pipeline",
