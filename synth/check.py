@@ -61,6 +61,7 @@ def check(recipe: Recipe) -> Checked:
     _check_target(recipe, seeds)
     _check_models(recipe)
     _check_student(recipe, prompts)
+    _check_gate(recipe)
     asked = asked_roles(recipe)
     versions = {"seeds": seeds.digest}
     for name, role in recipe.roles.items():
@@ -257,6 +258,18 @@ def _check_student(recipe: Recipe, prompts: Prompts) -> None:
             ) from error
         if empty:
             raise DataError(recipe.file, f"evaluate[{index}]: has no questions; put at least one in")
+
+
+def _check_gate(recipe: Recipe) -> None:
+    if recipe.gate is None:
+        return
+    if not (recipe.train and recipe.evaluate):
+        raise RecipeError(recipe.file, "gate", "judges a trained student; add [train] and [[evaluate]]")
+    for key in ("targets", "guards"):
+        for name in getattr(recipe.gate, key):
+            if name.partition("/")[0] not in recipe.evaluations:
+                mend = f'no evaluation is called "{name}"{near(name, recipe.evaluations)}'
+                raise RecipeError(recipe.file, f"gate.{key}", mend)
 
 
 def _need(recipe: Recipe, key: str, package: str, what: str, extra: str) -> None:

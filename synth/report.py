@@ -10,7 +10,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from synth import account, quality, scoring
+from synth import account, gate, quality, scoring
 from synth.diversity import PERCENTILES
 from synth.llm import journal
 from synth.pipeline import Run
@@ -42,6 +42,8 @@ def summary(dataset: Dataset) -> list[str]:
         )
     if "evaluate" in stages:
         lines += scoring.sentences(scoring.read(dataset.folder))
+    if (decision := gate.read(dataset)) is not None:
+        lines += gate.sentences(decision)
     return [*lines, f"run folder: {relative(dataset.folder)}"]
 
 

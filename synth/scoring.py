@@ -85,9 +85,7 @@ def plan(recipe: Recipe, prompts: Prompts, dataset: Dataset) -> Plan:
     privileged = recipe.student.teacher_prompt if recipe.student else None
     items: list[Item] = []
     seen: dict[str, int] = {}
-    for index, evaluator in enumerate(recipe.evaluate):
-        same = [other.name for other in recipe.evaluate].count(evaluator.name) > 1
-        name = f"{evaluator.name}[{index}]" if same else evaluator.name
+    for index, (name, evaluator) in enumerate(zip(recipe.evaluations, recipe.evaluate, strict=True)):
         questions = list(evaluator.questions())
         unseen = [q for q in questions if not any(fold(turn["content"]) in trained for turn in q.messages)]
         seen[name] = len(questions) - len(unseen)

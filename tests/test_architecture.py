@@ -33,6 +33,8 @@ TOP = {
     "upkeep",
     "scoring",
     "gains",
+    "gate",
+    "students",
     "export",
     "report",
     "pipeline",
@@ -52,7 +54,18 @@ OUTER = {
     "upkeep",
     "edits",
 }
-OUTER |= {"errors", "engine", "models", "scoring", "catalogue", "page", "quality"}
+OUTER |= {
+    "gate",
+    "students",
+    "commands",
+    "errors",
+    "engine",
+    "models",
+    "scoring",
+    "catalogue",
+    "page",
+    "quality",
+}
 """What the two faces of synth show; engine, models and scoring for their result types."""
 MAY: dict[str, set[str]] = {
     "types": set(),
@@ -77,7 +90,7 @@ MAY: dict[str, set[str]] = {
     "targets": READ | {"llm", "units", "engine"},
     "unasked": READ | {"llm", "units", "engine"},
     **dict.fromkeys(TOP, READ | STEPS | TOP | {"llm", "engine", "novelty", "targets", "units", "unasked"}),
-    **dict.fromkeys(("cli", "flows"), OUTER | {"flows"}),
+    **dict.fromkeys(("cli", "commands", "flows"), OUTER | {"flows"}),
     "__init__": READ | TOP | {"llm"},
 }
 """The rooms of synth that each room may import; `flows` stands for that package."""
