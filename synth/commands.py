@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from synth import gate, pipeline, recipe, students
-from synth.screen import close, out, say
+from synth import ablation, gains, gate, pipeline, recipe, students
+from synth.screen import close, out, rows_shown, say, steps_shown
 
 Target = Annotated[Path, typer.Argument(metavar="RECIPE|RUN", help="A recipe file, or the folder of a run.")]
 Rows = Annotated[int | None, typer.Option("--rows", min=1, help="Use so many seeds instead of [seeds] rows.")]
@@ -20,6 +20,8 @@ def register(app: typer.Typer) -> None:
     app.command("students")(students_)
     app.command()(promote)
     app.command()(rollback)
+    app.command()(repeat)
+    app.command()(ablate)
 
 
 def gate_(target: Target, rows: Rows = None) -> None:
@@ -70,13 +72,72 @@ def rollback(name: Name) -> None:
     out.print(f"{name}: {now} is the champion again, in place of {before}", markup=False)
 
 
+def repeat(
+    target: Target,
+    seeds: Annotated[int, typer.Option(min=2, help="Trainings in all.")] = 3,
+    rows: Rows = None,
+) -> None:
+    """Train and evaluate with several seeds: how much of a gain is luck. The gate reads what comes of it."""
+    opened = pipeline.open_run(target, rows=rows, say=say)
+    with steps_shown() as stepped:
+        found = ablation.repeat(opened, seeds, ablation.fit_with(stepped))
+    table = _table(f"{seeds} seeds; differences to the untrained base, 95% lies in []")
+    for column in ("evaluation", "student, by seed", "range", "student - base", "verdict"):
+        table.add_column(column, overflow="fold")
+    for row in found:
+        means = " · ".join(gains.in_unit(mean, row, sign=False) for mean in row["means"])
+        spread = gains.in_unit(row["seed_range"], row, sign=False)
+        verdict = "shown" if row["shown"] else "not shown"
+        table.add_row(gains.name_of(row), means, spread, gains.sentence(row["gain"], row), verdict)
+    out.print(table, crop=False)
+
+
+def ablate(
+    target: Target,
+    drop: Annotated[str, typer.Option(help="Filters, judges and selectors, by name: rubric,minhash.")],
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each variant.")] = 1,
+    rows: Rows = None,
+) -> None:
+    """Does a step pay its way? The same student with and without it, on equally many rows."""
+
+    def make(run: pipeline.Run) -> None:
+        with rows_shown() as shown:
+            pipeline.generate(run, shown)
+        pipeline.curate(run)
+
+    dropped = [name for part in drop.split(",") if (name := part.strip())]
+    with steps_shown() as stepped:
+        fit = ablation.fit_with(stepped)
+        found = ablation.ablate(target, dropped, fit, make, seeds=seeds, rows=rows, say=say)
+    used = found[0].used
+    table = _table(
+        f"{used:,} rows each, drawn by a hash of their ids; {seeds} training(s) each; 95% lies in []"
+    )
+    for column in ("recipe", "rows made", "evaluation", "student", "what the step brings", "verdict"):
+        table.add_column(column, overflow="fold")
+    for variant in found:
+        name = f"without {variant.dropped}" if variant.dropped else "whole"
+        for row in variant.rows:
+            mean = gains.in_unit(sum(row["means"]) / len(row["means"]), row, sign=False)
+            gain = gains.sentence(row["gain"], row) if variant.dropped else ""
+            verdict = ablation.verdict(row) if variant.dropped else ""
+            table.add_row(name, f"{variant.available:,}", gains.name_of(row), mean, gain, verdict)
+    out.print(table, crop=False)
+    if seeds == 1:
+        out.print("intervals are over questions; the luck of one training is not in them: --seeds 3 shows it")
+
+
+def _table(title: str) -> Table:
+    return Table(title=title, title_justify="left", title_style="bold")
+
+
 def _root() -> Path:
     """The project that the command is given in."""
     return recipe.find_root(Path.cwd() / "recipe.toml")
 
 
 def _versions(known: students.Students) -> Table:
-    table = Table(title=known.folder.name, title_justify="left", title_style="bold")
+    table = _table(known.folder.name)
     for column in ("version", "champion", "run", "scores"):
         table.add_column(column, overflow="fold")
     champion = known.champion

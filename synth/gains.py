@@ -7,6 +7,11 @@ Gain = Mapping[str, Any]
 """A `stats.Paired` as `scores.json` has it."""
 
 
+def name_of(total: Mapping[str, Any]) -> str:
+    """An evaluation's name, with its group where it has one: `instruction_check/held_out`."""
+    return f"{total['evaluator']}/{total['group']}" if total["group"] else str(total["evaluator"])
+
+
 def in_unit(value: float, total: Mapping[str, Any], *, sign: bool = True) -> str:
     """A figure of an evaluation: shares in percent, differences of shares in points, others in their unit."""
     plus = "+" if sign else ""

@@ -15,6 +15,7 @@ import orjson
 import pyarrow as pa
 
 from synth import gains, scoring
+from synth.ablation import repeated
 from synth.errors import DataError, GateRefused, RecipeError
 from synth.items import Item, of_questions
 from synth.runs import Run
@@ -68,7 +69,7 @@ def hold(run: Run) -> Decision:
     with run.dataset.lock():
         weights = {file: about["sha256"] for file, about in stages["train"]["files"].items()}
         scores = sha256(run.folder / "scores.json")
-        about = [scores, name, gate.model_dump(), weights]
+        about = [scores, name, gate.model_dump(), weights, repeated(run.folder)]
         inputs = hashlib.sha256(orjson.dumps(about, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
         if run.dataset.done("gate", inputs) is not None and (decided := read(run.dataset)) is not None:
             run.say("gate: decided before")
@@ -116,7 +117,7 @@ def shown(scores: Mapping[str, Any]) -> list[str]:
         low, high = (gains.in_unit(own[end], total, sign=False) for end in ("low", "high"))
         gain = gains.difference(total["student_minus_base"], total)
         mean = gains.in_unit(own["mean"], total, sign=False)
-        lines.append(f"{_name(total)}: {mean} [{low}, {high}], student - base {gain}")
+        lines.append(f"{gains.name_of(total)}: {mean} [{low}, {high}], student - base {gain}")
     return lines
 
 
@@ -149,7 +150,10 @@ def _decide(run: Run, gate: Gate, students: Students) -> Decision:
 
 
 def _findings(run: Run, gate: Gate, students: Students) -> Iterator[Finding]:
-    totals = {_name(total): total for total in scoring.read(run.folder)["evaluations"]}
+    totals = {gains.name_of(total): total for total in scoring.read(run.folder)["evaluations"]}
+    for at, row in repeated(run.folder).items():
+        spread = {"seeds": len(row["means"]), "seed_range": row["seed_range"]}
+        totals[at] = {**totals[at], "student_minus_base": row["gain"], **spread}
     guards = {at: allowed for n, allowed in gate.guards.items() for at in _matching(run, n, totals, "guards")}
     named = [at for n in gate.targets for at in _matching(run, n, totals, "targets")]
     targets = list(dict.fromkeys(named)) or [at for at in totals if at not in guards]
@@ -161,10 +165,6 @@ def _findings(run: Run, gate: Gate, students: Students) -> Iterator[Finding]:
     yield from _challenge(run, students, {at: totals[at] for at in (*targets, *guards)})
 
 
-def _name(total: Total) -> str:
-    return f"{total['evaluator']}/{total['group']}" if total["group"] else str(total["evaluator"])
-
-
 def _matching(run: Run, name: str, totals: Mapping[str, Total], key: str) -> list[str]:
     """The evaluation of this name, or all groups of it."""
     if found := [at for at in totals if name in (at, totals[at]["evaluator"])]:
@@ -174,9 +174,10 @@ def _matching(run: Run, name: str, totals: Mapping[str, Total], key: str) -> lis
 
 def _target(name: str, total: Total, margin: float) -> Finding:
     gain = total["student_minus_base"]
+    wide = abs(gain["difference"]) > total.get("seed_range", 0.0)
     if gains.lower_is_better(total):
-        return Finding("target", name, gain["high"] < -margin, _said(gain, total, "below", -margin))
-    return Finding("target", name, gain["low"] > margin, _said(gain, total, "above", margin))
+        return Finding("target", name, wide and gain["high"] < -margin, _said(gain, total, "below", -margin))
+    return Finding("target", name, wide and gain["low"] > margin, _said(gain, total, "above", margin))
 
 
 def _guard(name: str, total: Total, allowed: float) -> Finding:
@@ -188,6 +189,9 @@ def _guard(name: str, total: Total, allowed: float) -> Finding:
 
 def _said(gain: gains.Gain, total: Total, side: str, bound: float) -> str:
     must = f"student - base {gains.difference(gain, total)}, must lie {side} {gains.in_unit(bound, total)}"
+    if "seeds" in total:
+        spread = gains.in_unit(total["seed_range"], total)
+        must += f"; {total['seeds']} seeds differ by {spread}, which it must exceed"
     return must + gains.needs(gain)
 
 
@@ -244,7 +248,7 @@ def _scores(file: Path) -> dict[tuple[str, str], float]:
     """What the student of a run or version scored, by evaluation and question."""
     columns = ["evaluator", "group", "question_id", "system", "score"]
     return {
-        (_name(answer), answer["question_id"]): answer["score"]
+        (gains.name_of(answer), answer["question_id"]): answer["score"]
         for answer in read_parquet(file, columns).to_pylist()
         if answer["system"] == "student"
     }

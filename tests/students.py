@@ -50,10 +50,16 @@ def finished(
     run = open_run(recipe)
     if folder is not None:
         run = moved(run, folder)
-    place = run.folder
     turns = [[{"role": "user", "content": text}, {"role": "assistant", "content": "Yes."}] for text in asked]
     rows = [{"id": str(number), "messages": turn} for number, turn in enumerate(turns)]
-    write_parquet(place / "train" / "train-00000.parquet", pa.Table.from_pylist(rows))
+    write_parquet(run.folder / "train" / "train-00000.parquet", pa.Table.from_pylist(rows))
+    score(run, base, student, weights)
+    return run
+
+
+def score(run: Run, base: Sequence[float], student: Sequence[float], weights: bytes) -> None:
+    """Leave in a run folder what training and evaluation would: a student of these weights, and scores."""
+    place = run.folder
     (place / "student").mkdir(exist_ok=True)
     (place / "student" / "config.json").write_text("{}")
     (place / "student" / "README.md").write_text("# A student\n")
@@ -68,7 +74,6 @@ def finished(
     ]
     plan = scoring.Plan([], {"exact_match": 0}, "")
     run.dataset.record("evaluate", {"inputs": "x"}, scoring.write(place, plan, answers))
-    return run
 
 
 def moved(run: Run, folder: str) -> Run:

@@ -33,6 +33,8 @@ TOP = {
     "upkeep",
     "scoring",
     "gains",
+    "ablation",
+    "variants",
     "gate",
     "students",
     "export",
