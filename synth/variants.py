@@ -77,7 +77,7 @@ def with_rows(run: Run, rows: int) -> Run:
         table = read_parquet(source)
         write_parquet(target, table.filter(pa.compute.is_in(table["id"], drawn)))
 
-    return _beside(run, f"{rows}-rows", place)
+    return beside(run, f"{rows}-rows", place)
 
 
 def with_seed(run: Run, seed: int) -> Run:
@@ -90,7 +90,7 @@ def with_seed(run: Run, seed: int) -> Run:
     assert run.recipe.train is not None
     train = run.recipe.train.model_copy(update={"seed": seed})
     recipe = run.recipe.model_copy(update={"train": train, "text": text})
-    return _beside(Run(replace(run.checked, recipe=recipe), run.dataset, run.say), f"seed-{seed}", link)
+    return beside(Run(replace(run.checked, recipe=recipe), run.dataset, run.say), f"seed-{seed}", link)
 
 
 def measure(run: Run, seeds: Sequence[int], fit: Fit) -> Measured:
@@ -141,7 +141,7 @@ def _hash(row_id: str) -> str:
     return hashlib.sha256(row_id.encode()).hexdigest()
 
 
-def _beside(run: Run, what: str, place: Callable[[Path, Path], None]) -> Run:
+def beside(run: Run, what: str, place: Callable[[Path, Path], None]) -> Run:
     """A run in the folder `<run>-<what>`, whose training files `place` makes of the run's.
 
     Validation files are linked. What is there already, of the same files, is left as it is.
