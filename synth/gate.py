@@ -23,6 +23,7 @@ from synth.steps import near
 from synth.store import Dataset, message, read_parquet, sha256, write_whole
 from synth.students import Students
 from synth.tables import Gate
+from synth.variants import answers_of
 
 FILE = "gate.json"
 Total = Mapping[str, Any]
@@ -95,7 +96,10 @@ def read(dataset: Dataset) -> Decision | None:
     evaluated = stages.get("evaluate", {}).get("files", {}).get("scores.json", {})
     if "gate" not in stages or stages["gate"]["scores"] != evaluated.get("sha256"):
         return None
-    held = json.loads((dataset.folder / FILE).read_bytes())
+    file = dataset.folder / FILE
+    if not file.is_file() or stages["gate"]["files"][FILE]["sha256"] != sha256(file):
+        return None  # written by one that was killed before it could note it
+    held = json.loads(file.read_bytes())
     return Decision(**{**held, "findings": tuple(Finding(**finding) for finding in held["findings"])})
 
 
@@ -204,7 +208,7 @@ def _contamination(run: Run) -> Finding:
     texts = {answer["question_id"]: answer["question"] for answer in answers}
     items = Items(known.get(question, Item(question, text)) for question, text in texts.items())
     rows = hit = 0
-    for shard in run.dataset.shards("train"):
+    for shard in sorted((run.folder / "train").glob("train-*.parquet")):
         asked = [
             "\n\n".join(turn["content"] for turn in map(message, row) if turn["role"] == "user")
             for row in read_parquet(shard, ["messages"])["messages"].to_pylist()
@@ -225,18 +229,21 @@ def _challenge(run: Run, students: Students, totals: Mapping[str, Total]) -> Ite
     champion = students.champion
     if champion is None or champion == students.version_of(run.folder):
         return
-    file = students.folder / champion / "scores.parquet"
-    before = _scores(file) if file.is_file() else {}
-    after = _scores(run.folder / "scores.parquet")
+    before = {_key(answer): answer["score"] for answer in _answers(students.folder / champion)}
+    after = {_key(answer): answer for answer in _answers(run.folder)}
     for at, total in totals.items():
-        mine = {question: score for (where, question), score in after.items() if where == at}
-        both = [question for question in mine if (at, question) in before]
+        both = [key for key in after if key[0] == at and key in before]
         if not both:
             yield Finding("champion", at, True, f"{champion} was asked none of these questions: not compared")
             continue
-        theirs = [before[at, question] for question in both]
-        bounded = total.get("unit") is None
-        gain = asdict(stats.paired(theirs, [mine[question] for question in both], bounded=bounded))
+        gain = asdict(
+            stats.paired(
+                [before[key] for key in both],
+                [after[key]["score"] for key in both],
+                [after[key]["cluster"] or after[key]["question_id"] for key in both],
+                bounded=total.get("unit") is None,
+            )
+        )
         worse = gain["low"] > 0 if gains.lower_is_better(total) else gain["high"] < 0
         said = (
             f"student - {champion} {gains.difference(gain, total)} on {len(both):,} questions, must reach 0"
@@ -244,11 +251,10 @@ def _challenge(run: Run, students: Students, totals: Mapping[str, Total]) -> Ite
         yield Finding("champion", at, not worse, said)
 
 
-def _scores(file: Path) -> dict[tuple[str, str], float]:
-    """What the student of a run or version scored, by evaluation and question."""
-    columns = ["evaluator", "group", "question_id", "system", "score"]
-    return {
-        (gains.name_of(answer), answer["question_id"]): answer["score"]
-        for answer in read_parquet(file, columns).to_pylist()
-        if answer["system"] == "student"
-    }
+def _answers(folder: Path) -> list[dict[str, Any]]:
+    """What the student of a run or version scored."""
+    return [answer for answer in answers_of(folder) if answer["system"] == "student"]
+
+
+def _key(answer: Mapping[str, Any]) -> tuple[str, str]:
+    return gains.name_of(answer), answer["question_id"]

@@ -26,7 +26,9 @@ def summary(dataset: Dataset) -> list[str]:
     """The closing lines: counts that reconcile, tokens a second, scores with intervals, the run folder."""
     stages = dataset.manifest.get("stages", {})
     lines = []
-    if (stage := "curated" if "curate" in stages else "raw") == "curated" or "generate" in stages:
+    if (source := stages.get("curate", {}).get("from")) is not None:
+        lines.append(f"training rows: those of {source}, or some of them")
+    elif (stage := "curated" if "curate" in stages else "raw") == "curated" or "generate" in stages:
         lines.append(f"rows: {dataset.counts(stage)}")
     if (entry := stages.get("generate")) is not None:
         for role, asked in entry["asked"].items():

@@ -10,7 +10,7 @@ from endpoint import Endpoint
 from projects import edit
 from students import QUESTIONS, score, with_student
 
-from synth import ablation, edits, gate
+from synth import ablation, edits, gate, report
 from synth.errors import DataError, RecipeError
 from synth.pipeline import Run, curate, generate, open_run
 from synth.variants import training_rows, with_rows, with_seed
@@ -121,6 +121,7 @@ def test_another_seed_trains_on_the_same_bytes(recipe: Path) -> None:
     assert other.folder.name == f"{run.folder.name}-seed-3" and ids(other) == ids(run)
     again = open_run(other.folder)
     assert again.recipe.train == other.recipe.train and again.folder == other.folder
+    assert report.summary(other.dataset)[0] == f"training rows: those of {run.folder.name}, or some of them"
 
 
 def test_a_gain_must_exceed_what_seeds_alone_make(recipe: Path) -> None:

@@ -50,7 +50,7 @@ def questions(seed: int, most: int) -> list[tuple[str, str]]:
     """Different questions, each with its answer."""
     rng = random.Random(seed)
     fill = [word for word in WORDS if word not in {*RULE, *RULE.values()}]
-    made = {}
+    made: dict[str, str] = {}
     while len(made) < most:
         about = rng.choice(list(RULE))
         words = [*rng.sample(fill, 3), about, *rng.sample(fill, 2)]
