@@ -24,7 +24,7 @@ from synth.models import Models
 from synth.pipeline import Run, open_run
 
 if TYPE_CHECKING:
-    from synth.student.train import TrainStep
+    from synth.student.watch import TrainStep
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -134,5 +134,4 @@ def _rows_said() -> Callable[[Progress, Models], None]:
 
 def _steps_said(step: "TrainStep") -> None:
     if step.step % 10 == 0 or step.step == step.steps:
-        rate = f"{step.tokens_per_second:.0f} tokens/s"
-        say(f"train: step {step.step} of {step.steps}, loss {step.loss:.3f}, {rate}")
+        say(f"train: step {step.step} of {step.steps}, loss {step.loss:.3f}, {step.speed}")

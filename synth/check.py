@@ -16,6 +16,7 @@ from synth.recipe import Recipe
 from synth.seeds import Seeds, read_seeds
 from synth.steps import Question, Step, Strategy, near
 from synth.store import sha256
+from synth.student import passthrough
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +248,8 @@ def _check_student(recipe: Recipe, prompts: Prompts) -> None:
         )
     if recipe.train:
         _need(recipe, "train", "trl", "training", "train")
+        if wrong := passthrough.problem(recipe.train):
+            raise RecipeError(recipe.file, *wrong)
     if recipe.student.teacher_prompt:
         prompts.file(recipe.student.teacher_prompt)
     for index, evaluator in enumerate(recipe.evaluate):

@@ -42,6 +42,13 @@ app = typer.Typer(
 )
 Target = Annotated[Path, typer.Argument(metavar="RECIPE|RUN", help="A recipe file, or the folder of a run.")]
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe file.")]
+OrDataset = Annotated[
+    str, typer.Argument(metavar="RECIPE|RUN|DATASET", help="With --recipe: a file, a folder, hub:owner/name.")
+]
+OfRecipe = Annotated[
+    Path | None,
+    typer.Option(help="Take the rows of a dataset through the filters and selectors of this recipe."),
+]
 Rows = Annotated[int | None, typer.Option("--rows", min=1, help="Use so many seeds instead of [seeds] rows.")]
 
 
@@ -103,24 +110,9 @@ def generate(recipe: Target, rows: Rows = None) -> None:
 
 
 @app.command()
-def curate(
-    target: Annotated[
-        str,
-        typer.Argument(metavar="RECIPE|RUN|DATASET", help="With --recipe: a file, a folder, hub:owner/name."),
-    ],
-    recipe: Annotated[
-        Path | None,
-        typer.Option(help="Curate the rows of a dataset by the filters and selectors of this recipe."),
-    ] = None,
-    rows: Rows = None,
-) -> None:
+def curate(target: OrDataset, recipe: OfRecipe = None, rows: Rows = None) -> None:
     """Hold the kept rows of a run against one another, or curate any dataset; write the training set."""
-    if recipe is None:
-        opened = pipeline.open_run(target, rows=rows, say=say)
-    else:
-        opened = pipeline.open_run(recipe, rows=rows, say=say, change=edits.of_rows(recipe, target))
-        with rows_shown() as shown:
-            pipeline.generate(opened, shown)
+    opened = _of_run_or_rows(target, recipe, rows)
     pipeline.curate(opened)
     close(opened)
 
@@ -142,9 +134,22 @@ def dedup(
 
 
 @app.command()
-def train(target: Target, rows: Rows = None) -> None:
-    """Fine-tune the student on a run's training set."""
-    opened = pipeline.open_run(target, rows=rows, say=say)
+def train(
+    target: OrDataset,
+    recipe: OfRecipe = None,
+    rows: Rows = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show one row with its trained tokens marked, and counts.")
+    ] = False,
+) -> None:
+    """Fine-tune the student on a run's training set, or on a dataset that a recipe curates first."""
+    opened = _of_run_or_rows(target, recipe, rows)
+    if recipe is not None:
+        pipeline.curate(opened)
+    if dry_run:
+        for line in previews.training(opened).lines():
+            out.print(line, soft_wrap=True, markup=False, highlight=False)
+        return
     with steps_shown() as stepped:
         pipeline.train(opened, stepped)
     close(opened)
@@ -264,6 +269,16 @@ def deploy(
 
     pipeline.open_run(recipe, rows=rows)
     served.serve(recipe, cron=cron, interval=interval, rows=rows)
+
+
+def _of_run_or_rows(target: str, recipe: Path | None, rows: int | None) -> pipeline.Run:
+    """The run of a recipe or of a folder; or, with `recipe`, that of a dataset's rows, which it reads."""
+    if recipe is None:
+        return pipeline.open_run(target, rows=rows, say=say)
+    opened = pipeline.open_run(recipe, rows=rows, say=say, change=edits.of_rows(recipe, target))
+    with rows_shown() as shown:
+        pipeline.generate(opened, shown)
+    return opened
 
 
 def _terminate(number: int, frame: object) -> None:

@@ -26,12 +26,13 @@ from synth.models import Models, servers_of
 from synth.runs import Run as Run
 from synth.runs import open_run as open_run
 from synth.store import Counts, sha256, write_whole
+from synth.student.job import Job
 from synth.types import Prompt, Sampling
 from synth.units import Steps
 from synth.weights import find_model, identify
 
 if TYPE_CHECKING:
-    from synth.student.train import TrainStep
+    from synth.student.watch import TrainStep
 
 
 def generate(run: Run, on_progress: Callable[[Progress, Models], None] = lambda *_: None) -> Counts:
@@ -270,7 +271,8 @@ def train(run: Run, on_step: "Callable[[TrainStep], None]" = lambda _: None) -> 
         files = {name: file["sha256"] for name, file in data["files"].items() if name.startswith("train/")}
         if not any(file["rows"] for name, file in data["files"].items() if name.startswith("train/train-")):
             raise TrainError(f"{run.folder / 'train'}: no row was kept; `synth show` says why")
-        inputs = _hash([files, identify(student.model), config.model_dump()])
+        job = Job(config, Path(), run.folder / "train", run.folder / "student", student.template)
+        inputs = _hash([files, identify(student.model), config.model_dump(), job.sources()])
         if (done := run.dataset.done("train", inputs)) is not None:
             run.say("train: done before, 0 steps")
             return done
@@ -281,9 +283,8 @@ def train(run: Run, on_step: "Callable[[TrainStep], None]" = lambda _: None) -> 
             from huggingface_hub import snapshot_download
 
             model = Path(snapshot_download(model))
-        out = run.folder / "student"
-        trained = fine_tune(config, model, run.folder / "train", out, on_step=on_step)
-        written = sorted(file for file in out.rglob("*") if file.is_file())
+        trained = fine_tune(replace(job, model=model), on_step=on_step, say=run.say)
+        written = sorted(file for file in job.out.rglob("*") if file.is_file())
         entry = {"inputs": inputs, "model": student.model, "data": files, **asdict(trained)}
         run.dataset.record("train", entry, written)
         return entry

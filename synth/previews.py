@@ -1,4 +1,4 @@
-"""`synth preview`: a few records of a run before it is paid for."""
+"""`synth preview`, `synth train --dry-run`: a run, and a training, before they are paid for."""
 
 import asyncio
 from collections.abc import Sequence
@@ -6,15 +6,21 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from synth import engine
-from synth.errors import RecipeError
+from synth.errors import DataError, RecipeError
 from synth.llm.journal import Journal
 from synth.llm.scripted import Script, ScriptedTeacher, echo
 from synth.models import Models
 from synth.pipeline import Run, steps_by, steps_of
+from synth.student.job import Job
 from synth.types import Record
 from synth.units import Steps, run_unit
+from synth.weights import find_model
+
+if TYPE_CHECKING:
+    from synth.student.rehearse import Rehearsal
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,26 @@ def preview(run: Run, rows: int, scripted: str | None = None) -> Previewed:
             return asyncio.run(made(steps_by(run, asker, asker)))
     with run.dataset.lock():
         return asyncio.run(ask())
+
+
+def training(run: Run) -> "Rehearsal":
+    """What the run's rows would become in training. Loads no weights and leaves no file.
+
+    Raises:
+        RecipeError: the recipe trains nothing, or by another method than sft.
+        DataError, TrainError: the rows can't be trained on.
+    """
+    config, student = run.recipe.train, run.recipe.student
+    if config is None or student is None:
+        raise RecipeError(run.recipe.file, "train", "missing; add [train] and [student]")
+    if config.method != "sft":
+        raise RecipeError(run.recipe.file, "train.method", 'has no --dry-run yet; "sft" has')
+    from synth.student.rehearse import rehearse
+
+    if not any((run.folder / "train").glob("train-*.parquet")):
+        raise DataError(run.folder / "train", "is not there; run `synth curate` first")
+    job = Job(config, Path(), run.folder / "train", run.folder / "student", student.template)
+    return rehearse(job, find_model(student.model, run.say))
 
 
 def _script(run: Run, name: str) -> Script:

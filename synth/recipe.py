@@ -167,8 +167,8 @@ def load_recipe(
     seeds = data.get("seeds")
     if rows is not None and isinstance(seeds, dict):
         seeds["rows"] = rows
-    if isinstance(seeds, dict) and isinstance(seeds.get("path"), str):
-        seeds["path"] = _resolve(root, seeds["path"])
+    for named, key in _named_files(data):
+        named[key] = _resolve(root, named[key])
     if all(strategy.numbers_lines for strategy in data["generate"]):
         data.setdefault("teacher", {"model": NOBODY})
         data.setdefault("run", {}).setdefault("shard_rows", DATASET_SHARD)
@@ -198,6 +198,17 @@ def _step(path: Path, root: Path, table: str, index: int, entry: Mapping[str, An
         return steps.build(table, config)
     except ValueError as error:
         raise RecipeError(path, f"{table}[{index}]", str(error)) from error
+
+
+def _named_files(data: Mapping[str, Any]) -> list[tuple[dict[str, Any], str]]:
+    """The tables, steps apart, that name files, with the key: seeds, the student's template, replay sets."""
+    student, train = data.get("student"), data.get("train")
+    replay = train.get("replay") if isinstance(train, dict) else None
+    tables = [data.get("seeds"), *(replay if isinstance(replay, list) else ())]
+    named = [(table, "path") for table in tables if isinstance(table, dict)]
+    if isinstance(student, dict) and str(student.get("template")).endswith(".jinja"):
+        named.append((student, "template"))
+    return [(table, key) for table, key in named if isinstance(table.get(key), str)]
 
 
 def _resolve(root: Path, name: str) -> str:

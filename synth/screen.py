@@ -16,7 +16,7 @@ from synth.models import Models
 from synth.pipeline import Run
 
 if TYPE_CHECKING:
-    from synth.student.train import TrainStep
+    from synth.student.watch import TrainStep
 
 SECONDS_BETWEEN_LINES = 10.0
 out = Console(highlight=False)
@@ -68,7 +68,7 @@ def steps_shown() -> "Iterator[Callable[[TrainStep], None]]":
 
     def show(step: "TrainStep") -> None:
         at = f"train: step {step.step} of {step.steps}"
-        text = f"{at}, loss {step.loss:.3f}, {step.tokens_per_second:.0f} tokens/s"
+        text = f"{at}, loss {step.loss:.3f}, {step.speed}"
         bar.update(bar.task_ids[0], total=step.steps, completed=step.step, description=text)
         if not err.is_terminal and (step.step % 10 == 0 or step.step == step.steps):
             say(text)

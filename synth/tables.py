@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationInfo, field_validator
 
 from synth.types import Sampling
 
@@ -100,7 +100,7 @@ class Student(Role):
     """The model that is trained and evaluated; greedy by default when it is evaluated."""
 
     temperature: float = Field(default=0.0, ge=0)
-    template: str | None = None
+    template: str | None = Field(default=None, pattern=r"^(chatml|llama3|gemma|.*\.jinja)$")
     """The chat template: `chatml`, `llama3`, `gemma`, or a .jinja file; the tokenizer's own by default."""
     teacher_prompt: str | None = None
     """A prompt file: the untrained model with this prompt is evaluated beside the student."""
@@ -113,7 +113,7 @@ class Replay(Table):
     """Rows of another dataset that are mixed into the training set."""
 
     path: str
-    """A chat dataset as `synth curate` reads them, or a run folder."""
+    """A file or folder of chat rows as `synth curate` reads them, or a run folder."""
     weight: float = Field(gt=0)
     """Rows of it for each row of the training set, drawn without repeats."""
 
@@ -129,16 +129,20 @@ class Train(Table):
     """Train a LoRA adapter, one over 4-bit weights (needs a GPU), or all weights."""
     epochs: float = Field(default=2.0, gt=0)
     learning_rate: float | None = Field(default=None, gt=0)
-    """By default by method, adapter and size of the model; docs/student.md has the table."""
+    """By default by method, adapter and the model's size; docs/student.md has the table."""
     batch_size: int = Field(default=8, gt=0)
-    """Rows of one optimizer step, over all processes."""
+    """Rows of one optimizer step, over all processes; packed ones too."""
+    micro_batch: int = Field(default=8, gt=0)
+    """Rows of one forward pass at most. `batch_size` is cut into equal parts of so many rows; where memory is
+    short they are halved by themselves, and the step stays what it is."""
     max_length: int = Field(default=1024, gt=0)
     """Tokens of a row, prompt and answers together."""
     longer: Literal["leave_out", "cut_turns"] = "leave_out"
     """What becomes of a longer row: it is left out, or loses its last turns, up to an answer that fits.
     Both are counted; no answer is ever cut."""
     packing: bool = False
-    """Lay short rows end to end, up to `max_length`; none of them sees another."""
+    """Lay the rows of a step end to end, up to `max_length`; none of them sees another. The losses stay what
+    they are without, and no time is spent on padding."""
     lora_rank: int = Field(default=16, gt=0)
     lora_alpha: int = Field(default=32, gt=0)
     warmup: float = Field(default=0.05, ge=0, lt=1)
@@ -156,7 +160,7 @@ class Train(Table):
     """dpo: divide each log-ratio by the answer's tokens, as Tulu 3."""
     alpha: float = Field(default=0.5, ge=0, le=1)
     """logit_kd: the weight of the teacher's probabilities; the rest is the loss on its words."""
-    trainer: dict[str, str | bool | int | float | None] = {}
+    trainer: dict[str, JsonValue] = {}
     """[train.trainer]: anything else of the TRL trainer's own config, by its name there."""
 
 

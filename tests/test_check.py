@@ -59,3 +59,12 @@ def test_a_judges_prompt_may_read_what_the_strategy_adds(
     file.write_text(HEAD + DRAWS_NONE + READS)
     with pytest.raises(RecipeError, match=r"judge\.jinja: evidence: "):
         check(load_recipe(file))
+
+
+TRAIN = '[student]\nmodel = "local"\n[train.trainer]\nneftune_alpha = 5\n'
+
+
+def test_a_setting_that_the_trainer_does_not_know_is_refused_by_file_key_and_mend(tmp_path: Path) -> None:
+    mend = r"recipe\.toml: train\.trainer\.neftune_alpha: .*did you mean \"neftune_noise_alpha\""
+    with pytest.raises(RecipeError, match=mend):
+        check(load_recipe(recipe_of(tmp_path, TRAIN, DRAWS)))

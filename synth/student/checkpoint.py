@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from synth.student.loading import merged
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
     from trl import SFTTrainer
@@ -26,21 +28,20 @@ def last_complete(folder: Path) -> Path | None:
 def publish(
     trainer: "SFTTrainer", tokenizer: "PreTrainedTokenizerBase", ends: frozenset[int], out: Path
 ) -> None:
-    """Save the adapter, merge it, save the model beside it, and move both into `out` when they are whole."""
-    import torch
-
+    """Save the adapter, if any, and the whole model beside it; move both into `out` when they are there."""
     fresh = out.with_name(f"{out.name}.part")
     shutil.rmtree(fresh, ignore_errors=True)
-    trainer.model.save_pretrained(fresh / "adapter")
-    (fresh / "adapter" / "README.md").unlink(missing_ok=True)
-    merged = trainer.model.merge_and_unload().to(torch.bfloat16)
-    merged.config.use_cache = True
-    known = merged.generation_config.eos_token_id
+    if hasattr(trainer.model, "peft_config"):
+        trainer.model.save_pretrained(fresh / "adapter")
+        (fresh / "adapter" / "README.md").unlink(missing_ok=True)
+    whole = merged(trainer.model)
+    whole.config.use_cache = True
+    known = whole.generation_config.eos_token_id
     stops = {known} if isinstance(known, int) else set(known or ())
-    merged.generation_config.eos_token_id = (
+    whole.generation_config.eos_token_id = (
         sorted(stops | ends) if len(stops | ends) > 1 else min(stops | ends)
     )
-    merged.save_pretrained(fresh)
+    whole.save_pretrained(fresh)
     tokenizer.save_pretrained(fresh)
     for path in fresh.iterdir():
         target = out / path.name
@@ -59,23 +60,28 @@ def card(report: Mapping[str, Any]) -> str:
         if trained["validation_loss"] is not None
         else ""
     )
+    adapter = (
+        f" with LoRA (rank {config['lora_rank']}, alpha {config['lora_alpha']}) merged in"
+        if config["adapter"] != "none"
+        else ", all weights of it"
+    )
+    apart = "; `adapter/` holds the adapter alone" if config["adapter"] != "none" else ""
     return f"""---
 library_name: transformers
-tags: [synth, sft, lora]
+tags: [synth, {config["method"]}]
 ---
 # {report["base"]["name"]}, fine-tuned on synthetic rows
 
-{report["base"]["name"]} with LoRA (rank {config["lora_rank"]}, alpha {config["lora_alpha"]}) merged in,
+{report["base"]["name"]}{adapter},
 trained by TRL's SFTTrainer on {trained["rows"]} rows ({trained["left_out_rows"]} longer than
 {config["max_length"]} tokens were left out), {trained["trained_tokens"]} trained tokens an epoch,
 {config["epochs"]:g} epochs, {trained["steps"]} steps of {config["batch_size"]} rows, learning rate
-{config["learning_rate"]:g}. The loss is on what the assistant says and on the end of its turn.
+{trained["learning_rate"]:g}. The loss is on what the assistant says and on the end of its turn.
 
 Training loss: {trained["first_loss"]:.3f} over the first tenth of the steps, {trained["final_loss"]:.3f}
 over the last (nats a trained token).
 {validation}
-Dataset sha256: `{dataset["sha256"]}`. Every file, version and setting is in `manifest.json`; `adapter/` holds
-the adapter alone.
+Dataset sha256: `{dataset["sha256"]}`. Every file, version and setting is in `manifest.json`{apart}.
 """
 
 
@@ -101,3 +107,10 @@ def read_json(path: Path) -> dict[str, Any] | None:
     except (FileNotFoundError, orjson.JSONDecodeError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON object as a file that is there whole, or not at all."""
+    part = path.with_name(f"{path.name}.part")
+    part.write_bytes(orjson.dumps(value, option=orjson.OPT_INDENT_2))
+    part.replace(path)

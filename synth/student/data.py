@@ -20,33 +20,24 @@ from jinja2 import TemplateError
 
 from synth.errors import DataError, TrainError
 from synth.store import message
+from synth.student import shards
+from synth.student.shards import IGNORED as IGNORED
+from synth.student.shards import Counted, Encoded
 from synth.types import JSON, Message
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-IGNORED = -100
-"""The label of a token that is not trained (PyTorch's `ignore_index`)."""
 TOOL_TEMPLATE = "train a model whose template takes tools, or put a chat_template.jinja that does beside it"
 Tools: TypeAlias = "Sequence[Mapping[str, JSON]]"
-SCHEMA = pa.schema(
-    [("id", pa.string()), ("input_ids", pa.list_(pa.int32())), ("labels", pa.list_(pa.int32()))]
-)
 
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """A tokenized dataset. `table` has `id`, `input_ids` and `labels`, one row a conversation.
+    """A tokenized dataset: a `datasets.Dataset` of `shards.SCHEMA` that lies on disk, and its counts."""
 
-    `left_out` counts the rows that were longer than `max_length`; `tokens` and `trained` count the tokens of
-    the rest, all of them and those with a label; `ends` holds the ids of the tokens that end a turn.
-    """
-
-    table: pa.Table
-    left_out: int
-    tokens: int
-    trained: int
-    ends: frozenset[int]
+    rows: Any
+    counts: Counted
 
 
 def files(folder: Path, split: str) -> list[Path]:
@@ -98,41 +89,61 @@ def read(paths: Sequence[Path]) -> Iterator[tuple[str, list[Message], Tools]]:
             raise DataError(path, f"is no readable Parquet file ({error}); curate again") from error
 
 
-def tokenize(tokenizer: "PreTrainedTokenizerBase", paths: Sequence[Path], max_length: int) -> Tokens:
-    """Tokenize every row of `paths`. A row of more than `max_length` tokens is left out, never cut.
+def tokenize(
+    tokenizer: "PreTrainedTokenizerBase",
+    paths: Sequence[Path],
+    max_length: int,
+    folder: Path,
+    *,
+    cut: bool = False,
+) -> Tokens:
+    """Tokenize every row of `paths` into `folder`; a file whose rows are there already is not read again.
 
     Args:
         tokenizer: a fast transformers tokenizer with a chat template.
-        paths: Parquet files with `id` and `messages`.
-        max_length: tokens, prompt and answers together.
+        paths: Parquet files with `id` and `messages`, of different names.
+        max_length: tokens, prompt and answers together; a longer row is left out.
+        folder: where the rows of this tokenizer, these files and these settings lie.
+        cut: a longer row loses its last turns, up to the last answer that fits, instead of being left out;
+            where the first answer doesn't fit, it is left out.
 
     Raises:
         DataError: a file can't be read.
         TrainError: `encode` refuses a row, or the tokenizer can't say where its tokens are.
     """
     check(tokenizer)
-    batches, rows = [], []
-    left_out = tokens = trained = 0
-    ends: set[int] = set()
-    for row_id, messages, tools in read(paths):
-        try:
-            ids, labels = encode(tokenizer, messages, tools)
-        except TrainError as error:
-            raise TrainError(f"row {row_id}: {error}") from error
-        if len(ids) > max_length:
-            left_out += 1
-            continue
-        tokens += len(ids)
-        trained += sum(label != IGNORED for label in labels)
-        ends |= {
-            label for label, after in zip(labels, [*labels[1:], IGNORED], strict=True) if after == IGNORED
-        } - {IGNORED}
-        rows.append({"id": row_id, "input_ids": ids, "labels": labels})
-        if len(rows) == 1024:
-            batches.append(pa.RecordBatch.from_pylist(rows, SCHEMA))
-            rows = []
-    batches.append(pa.RecordBatch.from_pylist(rows, SCHEMA))
-    return Tokens(pa.Table.from_batches(batches, SCHEMA), left_out, tokens, trained, frozenset(ends))
+    counts, made = Counted(), []
+    for path in paths:
+        file = folder / f"{path.stem}.arrow"
+        rows = (_encoded(tokenizer, *row, max_length, cut=cut) for row in read([path]))
+        counts += shards.counted(file) or shards.write(file, rows, counts.rows)
+        made.append(file)
+    return Tokens(shards.opened(made), counts)
+
+
+def _encoded(
+    tokenizer: "PreTrainedTokenizerBase",
+    row_id: str,
+    messages: Sequence[Message],
+    tools: Tools,
+    max_length: int,
+    *,
+    cut: bool,
+) -> Encoded | None:
+    """The row, or what fits of it; None where nothing does."""
+    try:
+        ids, labels = encode(tokenizer, messages, tools)
+        if len(ids) <= max_length:
+            return Encoded(row_id, ids, labels)
+        answers = [number for number, turn in enumerate(messages) if turn["role"] == "assistant"]
+        for last in reversed(answers) if cut else ():
+            if last < len(messages) - 1:
+                ids, labels = encode(tokenizer, messages[: last + 1], tools)
+                if len(ids) <= max_length:
+                    return Encoded(row_id, ids, labels, cut=True)
+    except TrainError as error:
+        raise TrainError(f"row {row_id}: {error}") from error
+    return None
 
 
 def check(tokenizer: "PreTrainedTokenizerBase") -> None:
@@ -144,7 +155,7 @@ def check(tokenizer: "PreTrainedTokenizerBase") -> None:
     if not tokenizer.chat_template:
         raise TrainError(
             f"the tokenizer of {tokenizer.name_or_path} has no chat template, so a conversation can't be "
-            "turned into tokens; train an instruction-tuned model, or put a chat_template.jinja beside it"
+            "turned into tokens; name one in [student] template (chatml, llama3, gemma or a .jinja file)"
         )
     if not tokenizer.is_fast:
         raise TrainError(
@@ -201,6 +212,7 @@ def encode(
                 "could not learn to stop"
             )
         labels[start : end + 1] = ids[start : end + 1]
+    labels[0] = IGNORED  # nothing stands before it that it could be predicted from
     return ids, labels
 
 
@@ -231,7 +243,11 @@ def preview(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message], t
         TrainError: as `encode`.
     """
     check(tokenizer)
-    ids, labels = encode(tokenizer, messages, tools)
+    return marked(tokenizer, *encode(tokenizer, messages, tools))
+
+
+def marked(tokenizer: "PreTrainedTokenizerBase", ids: Sequence[int], labels: Sequence[int]) -> str:
+    """The tokens decoded, with what is trained between ⟦ and ⟧."""
     return "".join(
         f"⟦{text}⟧" if trained else text for trained, text in _runs(tokenizer, ids, labels) if text
     )

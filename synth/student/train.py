@@ -1,72 +1,73 @@
-"""LoRA fine-tuning of the student on the kept rows, through TRL's SFTTrainer and PEFT.
+"""One training from a dataset folder to a whole student: taken up where it was left, measured, published.
 
-LoRA (Hu et al. 2021, arXiv:2106.09685) on every linear layer but the head. The rows come tokenized from
-`student.data`, so TRL prepares, cuts and drops nothing; the loss is the mean over all trained tokens of an
-optimizer step. A run that was killed goes on from its last complete checkpoint with the same losses.
-`out/manifest.json` is written last: where it is, the student is whole.
+How rows become a trainer is the method's: each module of METHODS has `prepare` and `trainer`. A run that was
+killed goes on from its last complete checkpoint with the same losses. `out/manifest.json` is written last:
+where it is, the student is whole.
 """
 
 import importlib
-import logging
-import math
-import os
 import shutil
-import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import orjson
-import pyarrow.compute as pc
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from synth.errors import TrainError
-from synth.student.checkpoint import base_files, card, digest_of, last_complete, publish, read_json
+from synth.student import loading, passthrough, templates
+from synth.student.checkpoint import base_files, card, digest_of, publish, read_json, write_json
 from synth.student.data import digest, files, tokenize
-from synth.student.loss import answer_nll, collate, mean_loss
+from synth.student.fit import fit
+from synth.student.job import Job, Prepared
+from synth.student.loss import mean_loss
+from synth.student.replay import Drawn
+from synth.student.speed import Peak, flops_per_token
+from synth.student.watch import TrainStep, watch
 from synth.tables import Train
 
 if TYPE_CHECKING:
-    import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
-    from trl import SFTTrainer
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
-MICRO_BATCH = 8
-"""Rows of one forward pass; a larger `batch_size` is cut into equal parts of at most this many."""
-CHECKPOINTING_ABOVE = 1_000_000_000
-"""Parameters from which activations are recomputed to save memory; below, that only costs time."""
-EAGER_UP_TO = 256
-"""Longest row, in tokens, for which a CPU computes attention plainly: 1.3 times as many tokens a CPU second
-as its fused kernel (135M parameters, batch 8), for memory that grows with the square of the length."""
+METHODS = {"sft": "synth.student.sft"}
+"""The module of each [train] method."""
+BASE = "base.json"
+"""Beside the checkpoints: the loss of the base model on the held-out rows, measured before the first step."""
+HELD_OUT_ROWS = 8
+"""Held-out rows of one forward pass."""
 VERSIONS = ("torch", "transformers", "trl", "peft")
 
 
-@dataclass(frozen=True, slots=True)
-class TrainStep:
-    """One optimizer step. `loss` is in nats a trained token; tokens a second are over this session, prompts
-    included, padding not."""
+class Method(Protocol):
+    """What a method's module offers."""
 
-    step: int
-    steps: int
-    loss: float
-    tokens_per_second: float
+    def prepare(self, job: Job, tokenizer: "PreTrainedTokenizerBase") -> Prepared:
+        """The rows of the job, tokenized; raises `TrainError` where none can be trained on."""
+
+    def trainer(
+        self,
+        job: Job,
+        model: "PreTrainedModel",
+        tokenizer: "PreTrainedTokenizerBase",
+        prepared: Prepared,
+    ) -> "Trainer":
+        """The trainer of these rows, silent and offline, its model the one that is trained."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trained:
     """What a training run did. Losses are in nats a trained token.
 
-    `tokens` and `trained_tokens` count one epoch: all tokens, and those with a loss. `first_loss` and
+    `left_out_rows` were longer than `max_length`, `cut_rows` lost their last turns to fit. `tokens` and
+    `trained_tokens` count one epoch: all tokens, and those with a loss. `first_loss` and
     `final_loss` are means over the first and the last tenth of the steps. `seconds` adds up the time in
-    training steps of all sessions. The validation losses, of the base model and of the student, are there
-    where the data folder has `validation-*.parquet`.
+    training steps of all sessions. `micro_batch` is the rows of one forward pass that memory allowed. `mfu`
+    is the share (0 to 1) of the peak of `device`, None where it can't be told. The validation losses, of the
+    base model and of the student, are there where the data folder has `validation-*.parquet`.
     """
 
     rows: int
     left_out_rows: int
+    cut_rows: int
     tokens: int
     trained_tokens: int
     steps: int
@@ -74,68 +75,63 @@ class Trained:
     final_loss: float
     seconds: float
     tokens_per_second: float
+    learning_rate: float
+    micro_batch: int
+    mfu: float | None
+    device: str
+    peak_teraflops: float
     base_validation_loss: float | None = None
     validation_loss: float | None = None
 
 
 def train(
-    config: Train, model: Path, data: Path, out: Path, *, on_step: Callable[[TrainStep], None]
+    job: Job, *, on_step: Callable[[TrainStep], None], say: Callable[[str], None] = lambda _: None
 ) -> Trained:
-    """Fine-tune `model` on `data/train-*.parquet` into `out`, or take up what is already there.
+    """Train `job.model` on `job.data` into `job.out`, or take up what is already there.
 
     `out` gets the merged model in bfloat16 with its tokenizer, chat template and generation config (loadable
     by transformers and vLLM), `adapter/`, `README.md` and `manifest.json`. While it trains, `checkpoints/`
     holds the last two checkpoints; it is deleted at the end. A checkpoint or a finished student of another
-    config, dataset or base model is deleted, one of the same is used.
+    config, dataset or base model is deleted, one of the same is used. `say` gets a line where a forward pass
+    is made smaller because memory is short.
 
     Raises:
         DataError: the dataset can't be read.
-        TrainError: `model` is no model folder; `out` holds something else than a student; a row can't be
-            tokenized; no row is short enough; the loss is not finite.
+        TrainError: `model` is no model folder; [train.trainer] has a setting that can't be; `out` holds
+            something else than a student; a row can't be tokenized; no row is short enough; the loss is not
+            finite; memory does not hold a row.
     """
+    model, out, checkpoints = job.model, job.out, job.checkpoints
     if not (model / "config.json").is_file():
         raise TrainError(f"{model} is no model folder: it has no config.json")
+    if wrong := passthrough.problem(job.config):
+        raise TrainError(": ".join(wrong))
     identity: dict[str, Any] = {
         "base": {"name": model.name, "files": base_files(model)},
-        "dataset": {"files": digest(data)},
-        "config": config.model_dump(mode="json"),
+        "dataset": {"files": digest(job.data)},
+        "config": job.config.model_dump(mode="json"),
+        "sources": job.sources(),
     }
     identity["dataset"]["sha256"] = digest_of(identity["dataset"]["files"])
     key = digest_of(identity)
-    manifest, checkpoints = out / "manifest.json", out / "checkpoints"
+    manifest = out / "manifest.json"
     if (done := read_json(manifest)) and done.get("key") == key:
         shutil.rmtree(checkpoints, ignore_errors=True)
         return Trained(**done["trained"])
     if (read_json(checkpoints / "run.json") or {}).get("key") != key:
         _clear(out)
         checkpoints.mkdir(parents=True)
-        (checkpoints / "run.json").write_bytes(orjson.dumps({"key": key}))
-    _import_torch()
-    with _quiet():
-        trained, losses = _train(config, model, data, out, on_step)
+        write_json(checkpoints / "run.json", {"key": key})
+    loading.import_torch()
+    with loading.quiet():
+        trained, losses, mixed = _train(job, on_step, say)
     versions = {name: version(name) for name in VERSIONS}
     report = {"key": key, **identity, "versions": versions, "trained": asdict(trained), "losses": losses}
+    report["replay"] = [asdict(each) for each in mixed]
     (out / "README.md").write_text(card(report), encoding="utf-8")
-    part = out / "manifest.json.part"
-    part.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2))
-    part.replace(manifest)
+    write_json(manifest, report)
     shutil.rmtree(checkpoints)
     return trained
-
-
-def _import_torch() -> None:
-    """Import torch so that its threads sleep, not spin, while they wait for each other.
-
-    OpenMP reads OMP_WAIT_POLICY when it is loaded. Where another process uses the cores, spinning made
-    training more than ten times slower here; processes that are started later don't inherit the setting.
-    """
-    if "OMP_WAIT_POLICY" in os.environ or "torch" in sys.modules:
-        return
-    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
-    try:
-        importlib.import_module("torch")
-    finally:
-        del os.environ["OMP_WAIT_POLICY"]
 
 
 def _clear(out: Path) -> None:
@@ -151,208 +147,68 @@ def _clear(out: Path) -> None:
 
 
 def _train(
-    config: Train, model: Path, data: Path, out: Path, on_step: Callable[[TrainStep], None]
-) -> tuple[Trained, list[float]]:
-    """Train, measure, and put everything but the manifest and the card into `out`."""
-    from datasets import Dataset
+    job: Job, on_step: Callable[[TrainStep], None], say: Callable[[str], None]
+) -> tuple[Trained, list[float], tuple[Drawn, ...]]:
+    """Train, measure, and put everything but the manifest and the card into `job.out`."""
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(model)
-    tokens = tokenize(tokenizer, files(data, "train"), config.max_length)
-    if not tokens.table.num_rows:
-        raise TrainError(
-            f"{data}: none of its {tokens.left_out} rows has at most {config.max_length} tokens; "
-            "raise [train] max_length"
-        )
-    held_out = tokenize(tokenizer, files(data, "validation"), config.max_length)
-    longest = max(pc.list_value_length(tokens.table["input_ids"]).to_pylist())
-    trainer = _trainer(config, _load(model, longest), tokenizer, Dataset(tokens.table), out / "checkpoints")
-    trainer.add_callback(_progress(on_step))
-    _run(trainer, last_complete(out / "checkpoints"))
+    config, peak = job.config, Peak.here()
+    method = cast(Method, importlib.import_module(METHODS[config.method]))
+    tokenizer = AutoTokenizer.from_pretrained(job.model)
+    templates.apply(tokenizer, job.template)
+    prepared = method.prepare(job, tokenizer)
+    held_out = tokenize(tokenizer, files(job.data, "validation"), config.max_length, job.tokens).rows
+
+    def build(job: Job) -> "Trainer":
+        model = loading.load(job.model, prepared.longest, job.config.adapter)
+        trainer = method.trainer(job, model, tokenizer, prepared)
+        if len(held_out) and read_json(job.checkpoints / BASE) is None:
+            loss = {"loss": mean_loss(trainer.model, held_out, HELD_OUT_ROWS)}
+            write_json(job.checkpoints / BASE, loss)
+        watch(trainer, prepared, on_step, _mfu(trainer, prepared, config, peak))
+        return trainer
+
+    trainer, micro_batch = fit(job, build, say)
+    before = (read_json(job.checkpoints / BASE) or {}).get("loss")
+    after = mean_loss(trainer.model, held_out, HELD_OUT_ROWS) if len(held_out) else None
     log = [entry for entry in trainer.state.log_history if "loss" in entry]
     losses = [float(entry["loss"]) for entry in log]
-    before = after = None
-    if held_out.table.num_rows:
-        after = mean_loss(trainer.model, held_out, MICRO_BATCH)
-        with trainer.model.disable_adapter():
-            before = mean_loss(trainer.model, held_out, MICRO_BATCH)
+    speed = trainer.state.num_input_tokens_seen / log[-1]["seconds"]
+    mfu = _mfu(trainer, prepared, config, peak)(speed)
     tenth = max(1, len(losses) // 10)
-    publish(trainer, tokenizer, tokens.ends, out)
-    return Trained(
-        rows=tokens.table.num_rows,
-        left_out_rows=tokens.left_out,
-        tokens=tokens.tokens,
-        trained_tokens=tokens.trained,
+    publish(trainer, tokenizer, prepared.counts.ends, job.out)
+    trained = Trained(
+        rows=prepared.counts.rows,
+        left_out_rows=prepared.counts.left_out,
+        cut_rows=prepared.counts.cut,
+        tokens=prepared.counts.tokens,
+        trained_tokens=prepared.counts.trained,
         steps=trainer.state.global_step,
         first_loss=sum(losses[:tenth]) / tenth,
         final_loss=sum(losses[-tenth:]) / tenth,
         seconds=log[-1]["seconds"],
-        tokens_per_second=trainer.state.num_input_tokens_seen / log[-1]["seconds"],
+        tokens_per_second=speed,
+        learning_rate=trainer.args.learning_rate,
+        micro_batch=micro_batch,
+        mfu=mfu,
+        device=peak.known,
+        peak_teraflops=peak.teraflops,
         base_validation_loss=before,
         validation_loss=after,
-    ), losses
+    )
+    return trained, losses, prepared.replay
 
 
-def _run(trainer: "SFTTrainer", checkpoint: Path | None) -> None:
-    """Train to the end, from `checkpoint` where there is one.
+def _mfu(
+    trainer: "Trainer", prepared: Prepared, config: Train, peak: Peak
+) -> Callable[[float], float | None]:
+    """Makes a share of the peak of all processes of tokens a second.
 
-    A checkpoint of the last step is only loaded: the Trainer would take a step too many from it.
+    None for a method that runs a model over other tokens than those that it counts.
     """
-    from peft import load_peft_weights, set_peft_model_state_dict
-    from transformers import TrainerState
-
-    if checkpoint:
-        state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
-        if state.global_step >= state.max_steps:
-            set_peft_model_state_dict(trainer.model, load_peft_weights(str(checkpoint)))
-            trainer.state = state
-            return
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-
-
-def _load(model: Path, longest: int) -> "PreTrainedModel":
-    """The base model in bfloat16; `longest` is the longest row's tokens."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    if torch.cuda.device_count() > 1:
-        raise TrainError(
-            f"{torch.cuda.device_count()} GPUs are visible and training uses one; set CUDA_VISIBLE_DEVICES=0"
-        )
-    plain = not torch.cuda.is_available() and longest <= EAGER_UP_TO
-    return AutoModelForCausalLM.from_pretrained(
-        model, dtype=torch.bfloat16, attn_implementation="eager" if plain else "sdpa"
-    )
-
-
-def _trainer(
-    config: Train,
-    model: "PreTrainedModel",
-    tokenizer: "PreTrainedTokenizerBase",
-    rows: Any,  # noqa: ANN401 (a datasets.Dataset)
-    folder: Path,
-) -> "SFTTrainer":
-    """The trainer, silent and offline. Base weights bfloat16, adapter float32, forward pass in bfloat16."""
-    import torch
-    from peft import LoraConfig
-    from transformers import PrinterCallback
-    from trl import SFTConfig
-
-    parts = next(
-        n
-        for n in range(1, config.batch_size + 1)
-        if config.batch_size / n <= MICRO_BATCH and config.batch_size % n == 0
-    )
-    arguments = SFTConfig(
-        output_dir=str(folder),
-        num_train_epochs=config.epochs,
-        learning_rate=config.learning_rate,
-        per_device_train_batch_size=config.batch_size // parts,
-        gradient_accumulation_steps=parts,
-        lr_scheduler_type="constant_with_warmup" if config.schedule == "constant" else config.schedule,
-        warmup_steps=config.warmup,
-        weight_decay=config.weight_decay,
-        seed=config.seed,
-        data_seed=config.seed,
-        bf16=True,
-        use_cpu=not torch.cuda.is_available(),
-        gradient_checkpointing=model.num_parameters() > CHECKPOINTING_ABOVE,
-        dataset_kwargs={"skip_prepare_dataset": True},
-        max_length=None,
-        save_strategy="steps",
-        save_steps=config.save_steps,
-        save_total_limit=2,
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        include_num_input_tokens_seen="non_padding",
-        disable_tqdm=True,
-        report_to="none",
-    )
-    lora = LoraConfig(
-        task_type="CAUSAL_LM",
-        r=config.lora_rank,
-        lora_alpha=config.lora_alpha,
-        lora_dropout=0.0,
-        target_modules="all-linear",
-    )
-    trainer = _trainer_class()(
-        model=model,
-        args=arguments,
-        train_dataset=rows.select_columns(["input_ids", "labels"]),
-        processing_class=tokenizer,
-        data_collator=collate,
-        peft_config=lora,
-    )
-    trainer.remove_callback(PrinterCallback)
-    return trainer
-
-
-def _trainer_class() -> type["SFTTrainer"]:
-    from trl import SFTTrainer
-
-    class AnswerHeadTrainer(SFTTrainer):  # type: ignore[misc]
-        """SFTTrainer that, without a GPU, runs the head on the trained positions alone.
-
-        TRL's own head skips the prompt only where Triton runs; on a CPU it scores every position.
-        """
-
-        def compute_loss(
-            self,
-            model: "torch.nn.Module",
-            inputs: Mapping[str, "torch.Tensor"],
-            return_outputs: bool = False,
-            num_items_in_batch: "torch.Tensor | None" = None,
-        ) -> Any:  # noqa: ANN401
-            if inputs["input_ids"].is_cuda or return_outputs:
-                return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-            total, count = answer_nll(model, inputs)
-            return total / (count if num_items_in_batch is None else num_items_in_batch)
-
-    return AnswerHeadTrainer
-
-
-def _progress(on_step: Callable[[TrainStep], None]) -> "TrainerCallback":
-    """Reports each optimizer step, stops at a loss that is not finite, and keeps time across sessions."""
-    from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-
-    class Progress(TrainerCallback):  # type: ignore[misc]
-        def on_train_begin(
-            self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
-        ) -> None:
-            self.begun = time.perf_counter()
-            self.before = state.log_history[-1]["seconds"] if state.log_history else 0.0
-            self.tokens = state.num_input_tokens_seen
-
-        def on_log(
-            self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
-        ) -> None:
-            entry = state.log_history[-1]
-            if "loss" not in entry:
-                return
-            seconds = time.perf_counter() - self.begun
-            entry["seconds"] = self.before + seconds
-            for name in ("loss", "grad_norm"):
-                if not math.isfinite(entry[name]):
-                    raise TrainError(
-                        f"step {state.global_step}: {name} is {entry[name]}; lower [train] learning_rate"
-                    )
-            speed = (state.num_input_tokens_seen - self.tokens) / seconds
-            on_step(TrainStep(state.global_step, state.max_steps, entry["loss"], speed))
-
-    return Progress()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No bars and no chatter from transformers inside; its settings are put back afterwards."""
-    from transformers.utils import logging as chatter
-
-    level, bars = chatter.get_verbosity(), chatter.is_progress_bar_enabled()
-    chatter.set_verbosity(logging.ERROR)
-    chatter.disable_progress_bar()
-    try:
-        yield
-    finally:
-        chatter.set_verbosity(level)
-        if bars:
-            chatter.enable_progress_bar()
+    counts, flops = prepared.counts, None
+    if config.method in ("sft", "logit_kd"):
+        length, trained = counts.tokens / counts.rows, counts.trained / counts.tokens
+        flops = flops_per_token(trainer.model, length, trained)
+    most = 1e12 * peak.teraflops * trainer.args.world_size
+    return lambda speed: None if flops is None else speed * flops / most

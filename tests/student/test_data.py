@@ -171,49 +171,89 @@ def test_rows_with_tools_are_read_from_parquet_with_them(tokenizer: Tokenizer, t
     plain = Record(TALK, seed_id="s", id="b")
     table = to_table([replace(calling(), id="a"), plain])
     write_parquet(tmp_path / "train-00000.parquet", train_columns(table, ("id", "messages"), tools=True))
-    tokens = tokenize(tokenizer, files(tmp_path, "train"), 1000).table.to_pylist()
+    tokens = tokenize(tokenizer, files(tmp_path, "train"), 1000, tmp_path / "tokens").rows
     assert [row["input_ids"] for row in tokens] == [
         encode(tokenizer, calling().messages, calling().tools)[0],
         encode(tokenizer, TALK)[0],
     ]
 
 
-def test_a_tokenizer_without_a_chat_template_is_refused(tokenizer: Tokenizer) -> None:
+def test_a_tokenizer_without_a_chat_template_is_refused(tokenizer: Tokenizer, tmp_path: Path) -> None:
     tokenizer.chat_template = None
-    with pytest.raises(TrainError, match="no chat template"):
-        tokenize(tokenizer, [], 100)
+    with pytest.raises(TrainError, match=r"no chat template.* name one in \[student\] template"):
+        tokenize(tokenizer, [], 100, tmp_path)
 
 
 def test_a_row_that_is_too_long_is_left_out_and_counted(
     tokenizer: Tokenizer,
     rows: list[dict[str, Any]],
     write: Callable[..., Path],
+    tmp_path: Path,
 ) -> None:
     long = {"id": "long", "messages": [TALK[0], {"role": "assistant", "content": "The sky is blue. " * 90}]}
     data = write([*rows[:3], long, *rows[3:5]])
-    tokens = tokenize(tokenizer, files(data, "train"), 128)
-    assert tokens.left_out == 1
-    assert tokens.table["id"].to_pylist() == [row["id"] for row in rows[:5]]
-    labels = [label for row in tokens.table["labels"].to_pylist() for label in row]
-    assert (tokens.tokens, tokens.trained) == (len(labels), sum(label != IGNORED for label in labels))
-    assert tokens.ends == {tokenizer.eos_token_id}
+    tokens = tokenize(tokenizer, files(data, "train"), 128, tmp_path / "tokens")
+    assert (tokens.counts.rows, tokens.counts.left_out, tokens.counts.cut) == (5, 1, 0)
+    assert tokens.rows["id"][:] == [row["id"] for row in rows[:5]]
+    assert tokens.rows["row"][:] == [0, 1, 2, 3, 4]
+    labels = [label for row in tokens.rows["labels"] for label in row]
+    trained = sum(label != IGNORED for label in labels)
+    assert (tokens.counts.tokens, tokens.counts.trained) == (len(labels), trained)
+    assert tokens.rows["length"][:] == [len(ids) for ids in tokens.rows["input_ids"]]
+    assert tokens.counts.longest == max(tokens.rows["length"])
+    assert tokens.counts.ends == {tokenizer.eos_token_id}
 
 
 def test_a_row_exactly_as_long_as_allowed_is_kept(
-    tokenizer: Tokenizer,
-    rows: list[dict[str, Any]],
-    write: Callable[..., Path],
+    tokenizer: Tokenizer, rows: list[dict[str, Any]], write: Callable[..., Path], tmp_path: Path
 ) -> None:
     data = write(rows[:1])
     length = len(encode(tokenizer, rows[0]["messages"])[0])
-    assert tokenize(tokenizer, files(data, "train"), length).left_out == 0
-    assert tokenize(tokenizer, files(data, "train"), length - 1).left_out == 1
+    assert tokenize(tokenizer, files(data, "train"), length, tmp_path / "fits").counts.left_out == 0
+    assert tokenize(tokenizer, files(data, "train"), length - 1, tmp_path / "long").counts.left_out == 1
 
 
-def test_a_row_that_is_refused_is_named(tokenizer: Tokenizer, write: Callable[..., Path]) -> None:
+def test_a_longer_row_loses_its_last_turns_up_to_an_answer_that_fits(
+    tokenizer: Tokenizer, write: Callable[..., Path], tmp_path: Path
+) -> None:
+    first, both = (len(encode(tokenizer, turns)[0]) for turns in (TALK[:2], TALK))
+    open_end = {"id": "question-last", "messages": TALK[:3]}
+    data = write([{"id": "two", "messages": TALK}, open_end, {"id": "one", "messages": TALK[:2]}])
+
+    def cut(room: int) -> tuple[list[tuple[str, int]], int, int]:
+        tokens = tokenize(tokenizer, files(data, "train"), room, tmp_path / str(room), cut=True)
+        whole = [(row["id"], row["length"]) for row in tokens.rows]
+        assert all(tokenizer.eos_token_id in row["labels"] for row in tokens.rows)
+        return whole, tokens.counts.cut, tokens.counts.left_out
+
+    between = len(encode(tokenizer, TALK[:3])[0])
+    assert cut(both) == ([("two", both), ("question-last", between), ("one", first)], 0, 0)
+    assert cut(first) == ([("two", first), ("question-last", first), ("one", first)], 2, 0)
+    assert cut(first - 1) == ([], 0, 3)
+
+
+def test_files_that_were_tokenized_before_a_kill_are_not_read_again(
+    tokenizer: Tokenizer, rows: list[dict[str, Any]], write: Callable[..., Path], tmp_path: Path
+) -> None:
+    data, folder = write(rows[:4]), tmp_path / "tokens"
+    write([*rows[4:6], {"id": "bad", "messages": TALK[:1]}], "train-1")
+    with pytest.raises(TrainError, match="row bad"):
+        tokenize(tokenizer, files(data, "train"), 128, folder)
+    assert sorted(file.name for file in folder.glob("*.json")) == ["train-00000.json"]
+    write(rows[4:6], "train-1")
+    made = (folder / "train-00000.arrow").stat().st_mtime_ns
+    tokens = tokenize(tokenizer, files(data, "train"), 128, folder)
+    assert (folder / "train-00000.arrow").stat().st_mtime_ns == made
+    assert tokens.rows["id"][:] == [row["id"] for row in rows[:6]]
+    assert tokens.rows["row"][:] == list(range(6))
+
+
+def test_a_row_that_is_refused_is_named(
+    tokenizer: Tokenizer, write: Callable[..., Path], tmp_path: Path
+) -> None:
     data = write([{"id": "bad-7", "messages": TALK[:1]}])
     with pytest.raises(TrainError, match="row bad-7: has no assistant turn"):
-        tokenize(tokenizer, files(data, "train"), 100)
+        tokenize(tokenizer, files(data, "train"), 100, tmp_path / "tokens")
 
 
 def test_preview_marks_what_is_trained(tokenizer: Tokenizer) -> None:

@@ -11,9 +11,12 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from synth.errors import TrainError
+from synth.student.batches import collate
 from synth.student.data import digest
-from synth.student.loss import answer_nll, collate
-from synth.student.train import Trained, TrainStep, train
+from synth.student.job import Job
+from synth.student.loss import answer_nll
+from synth.student.train import Trained, train
+from synth.student.watch import TrainStep
 from synth.tables import Train
 
 CONFIG = Train(epochs=4, learning_rate=5e-3, batch_size=8, max_length=64, lora_rank=8, save_steps=5)
@@ -52,7 +55,7 @@ def test_training_learns_and_leaves_a_student_that_loads_and_answers(
     model_folder: Path, data: Path, tmp_path: Path
 ) -> None:
     out, steps = tmp_path / "student", Steps()
-    done = train(CONFIG, model_folder, data, out, on_step=steps)
+    done = train(Job(CONFIG, model_folder, data, out), on_step=steps)
 
     assert (done.rows, done.left_out_rows, done.steps) == (40, 0, 20)
     assert [step.step for step in steps] == list(range(1, 21))
@@ -89,7 +92,7 @@ def test_the_manifest_names_the_dataset_the_base_and_the_versions(
     model_folder: Path, data: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "student"
-    done = train(CONFIG.model_copy(update={"epochs": 0.4}), model_folder, data, out, on_step=Steps())
+    done = train(Job(CONFIG.model_copy(update={"epochs": 0.4}), model_folder, data, out), on_step=Steps())
     written = manifest(out)
     assert written["dataset"]["files"] == digest(data)
     assert written["dataset"]["files"]["train-00000.parquet"]["rows"] == 40
@@ -104,16 +107,16 @@ def test_a_killed_run_goes_on_with_the_losses_of_an_undisturbed_one(
     model_folder: Path, data: Path, tmp_path: Path
 ) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    train(CONFIG, model_folder, data, whole, on_step=Steps())
+    train(Job(CONFIG, model_folder, data, whole), on_step=Steps())
     with pytest.raises(Killed):
-        train(CONFIG, model_folder, data, killed, on_step=Steps(die_at=13))
+        train(Job(CONFIG, model_folder, data, killed), on_step=Steps(die_at=13))
     assert not (killed / "manifest.json").exists()
     cut_off = killed / "checkpoints" / "checkpoint-12"
     cut_off.mkdir()
     (cut_off / "adapter_model.safetensors").write_bytes(b"half")
 
     rest = Steps()
-    train(CONFIG, model_folder, data, killed, on_step=rest)
+    train(Job(CONFIG, model_folder, data, killed), on_step=rest)
 
     assert [step.step for step in rest] == list(range(11, 21))
     assert manifest(killed)["losses"] == manifest(whole)["losses"]
@@ -130,13 +133,13 @@ def test_a_run_killed_while_the_student_is_written_writes_it_without_training_ag
     with monkeypatch.context() as patch:
         patch.setattr("synth.student.train.publish", die)
         with pytest.raises(Killed):
-            train(short, model_folder, data, out, on_step=Steps())
+            train(Job(short, model_folder, data, out), on_step=Steps())
     rest = Steps()
-    done = train(short, model_folder, data, out, on_step=rest)
+    done = train(Job(short, model_folder, data, out), on_step=rest)
     assert rest == []
     assert (done.steps, len(manifest(out)["losses"])) == (6, 6)
     whole = tmp_path / "whole"
-    train(short, model_folder, data, whole, on_step=Steps())
+    train(Job(short, model_folder, data, whole), on_step=Steps())
     assert (out / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
 
 
@@ -144,15 +147,15 @@ def test_a_finished_student_is_not_trained_again_and_other_settings_start_afresh
     model_folder: Path, data: Path, tmp_path: Path
 ) -> None:
     out, short = tmp_path / "student", CONFIG.model_copy(update={"epochs": 1.2})
-    first = train(short, model_folder, data, out, on_step=Steps())
+    first = train(Job(short, model_folder, data, out), on_step=Steps())
     again = Steps()
-    assert train(short, model_folder, data, out, on_step=again) == first
+    assert train(Job(short, model_folder, data, out), on_step=again) == first
     assert again == []
     with pytest.raises(Killed):
-        train(CONFIG, model_folder, data, out, on_step=Steps(die_at=6))
+        train(Job(CONFIG, model_folder, data, out), on_step=Steps(die_at=6))
     assert not (out / "manifest.json").exists()
     other = Steps()
-    train(short, model_folder, data, out, on_step=other)
+    train(Job(short, model_folder, data, out), on_step=other)
     assert [step.step for step in other] == list(range(1, 7))
     assert manifest(out)["config"] == short.model_dump(mode="json")
 
@@ -174,12 +177,12 @@ def test_the_loss_is_the_mean_over_the_trained_tokens_whatever_the_padding(model
 
 
 def test_a_batch_cut_into_parts_has_the_loss_of_the_whole_batch(
-    model_folder: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model_folder: Path, data: Path, tmp_path: Path
 ) -> None:
     short = CONFIG.model_copy(update={"epochs": 0.4})
-    train(short, model_folder, data, tmp_path / "whole", on_step=Steps())
-    monkeypatch.setattr("synth.student.train.MICRO_BATCH", 2)
-    train(short, model_folder, data, tmp_path / "parts", on_step=Steps())
+    train(Job(short, model_folder, data, tmp_path / "whole"), on_step=Steps())
+    cut = short.model_copy(update={"micro_batch": 2})
+    train(Job(cut, model_folder, data, tmp_path / "parts"), on_step=Steps())
     whole, parts = (manifest(tmp_path / name)["losses"] for name in ("whole", "parts"))
     assert parts == pytest.approx(whole, rel=1e-2)
 
@@ -187,39 +190,33 @@ def test_a_batch_cut_into_parts_has_the_loss_of_the_whole_batch(
 def test_a_loss_that_is_not_finite_stops_the_run(model_folder: Path, data: Path, tmp_path: Path) -> None:
     wild = CONFIG.model_copy(update={"learning_rate": 1e30})
     with pytest.raises(TrainError, match=r"lower \[train\] learning_rate"):
-        train(wild, model_folder, data, tmp_path / "student", on_step=Steps())
+        train(Job(wild, model_folder, data, tmp_path / "student"), on_step=Steps())
 
 
 def test_a_dataset_without_a_short_enough_row_is_refused(
     model_folder: Path, data: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(TrainError, match="none of its 40 rows has at most 4 tokens"):
-        train(
-            CONFIG.model_copy(update={"max_length": 4}),
-            model_folder,
-            data,
-            tmp_path / "student",
-            on_step=Steps(),
-        )
+        tight = CONFIG.model_copy(update={"max_length": 4})
+        train(Job(tight, model_folder, data, tmp_path / "student"), on_step=Steps())
 
 
 def test_a_folder_that_is_no_model_is_refused(data: Path, tmp_path: Path) -> None:
     with pytest.raises(TrainError, match="is no model folder"):
-        train(CONFIG, tmp_path / "nothing", data, tmp_path / "student", on_step=Steps())
+        train(Job(CONFIG, tmp_path / "nothing", data, tmp_path / "student"), on_step=Steps())
 
 
 def test_a_folder_of_other_files_is_not_overwritten(model_folder: Path, data: Path, tmp_path: Path) -> None:
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "dear.txt").write_text("dear")
     with pytest.raises(TrainError, match="holds files that are no student"):
-        train(CONFIG, model_folder, data, tmp_path / "letters", on_step=Steps())
+        train(Job(CONFIG, model_folder, data, tmp_path / "letters"), on_step=Steps())
     assert (tmp_path / "letters" / "dear.txt").read_text() == "dear"
 
 
 def test_nothing_is_printed_while_it_trains(
     model_folder: Path, data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    train(
-        CONFIG.model_copy(update={"epochs": 0.4}), model_folder, data, tmp_path / "student", on_step=Steps()
-    )
+    short = CONFIG.model_copy(update={"epochs": 0.4})
+    train(Job(short, model_folder, data, tmp_path / "student"), on_step=Steps())
     assert capfd.readouterr() == ("", "")

@@ -1,0 +1,107 @@
+"""Supervised fine-tuning through TRL's SFTTrainer: the loss is on what the assistant says.
+
+The rows come tokenized from `student.data`, so TRL prepares, cuts and drops nothing; the loss is the mean
+over all trained tokens of an optimizer step. On a teacher's answers this is sequence-level distillation (Kim
+and Rush 2016, arXiv:1606.07947).
+"""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.parquet as pq
+
+from synth.errors import TrainError
+from synth.student import replay, settings
+from synth.student.batches import collate, sampler
+from synth.student.data import files, tokenize
+from synth.student.job import Job, Prepared
+from synth.student.loss import answer_nll
+from synth.tables import Train
+
+if TYPE_CHECKING:
+    import torch
+    from datasets import Dataset
+    from torch.utils.data import Sampler
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from trl import SFTTrainer
+
+
+def prepare(job: Job, tokenizer: "PreTrainedTokenizerBase") -> Prepared:
+    """Every conversation of the training set, and those drawn of [train.replay].
+
+    Raises:
+        DataError, TrainError: as `data.tokenize` and `replay.draw`; or no row is short enough.
+    """
+    config, own = job.config, files(job.data, "train")
+    rows = sum(pq.read_metadata(file).num_rows for file in own)
+    mixed = [job.tokens / f"replay-{number:02}.parquet" for number in range(len(config.replay))]
+    drawn = [
+        replay.draw(each, rows, config.seed, file) for each, file in zip(config.replay, mixed, strict=True)
+    ]
+    cut = config.longer == "cut_turns"
+    tokens = tokenize(tokenizer, [*own, *mixed], config.max_length, job.tokens, cut=cut)
+    if not tokens.counts.rows:
+        raise TrainError(
+            f"{job.data}: none of its {tokens.counts.left_out} rows has at most {config.max_length} tokens; "
+            "raise [train] max_length"
+        )
+    return Prepared(tokens.rows, tokens.counts, tokens.counts.longest, tuple(drawn))
+
+
+def trainer(
+    job: Job, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", prepared: Prepared
+) -> "SFTTrainer":
+    """The trainer, silent and offline."""
+    from transformers import PrinterCallback
+    from trl import SFTConfig
+
+    made = _trainer_class(job.config)(
+        model=model,
+        args=SFTConfig(
+            **settings.arguments(job.config, model, job.checkpoints),
+            dataset_kwargs={"skip_prepare_dataset": True},
+            max_length=None,
+        ),
+        train_dataset=prepared.rows.remove_columns(["id"]),
+        processing_class=tokenizer,
+        data_collator=partial(collate, packed=job.config.max_length if job.config.packing else None),
+        peft_config=None if job.config.adapter == "none" else settings.lora(job.config),
+    )
+    made.remove_callback(PrinterCallback)
+    return made
+
+
+def _trainer_class(config: Train) -> type["SFTTrainer"]:
+    from trl import SFTTrainer
+
+    class AnswerHeadTrainer(SFTTrainer):  # type: ignore[misc]
+        """SFTTrainer that, without a GPU, runs the head on the trained positions alone.
+
+        TRL's own head skips the prompt only where Triton runs; on a CPU it scores every position.
+        """
+
+        def compute_loss(
+            self,
+            model: "torch.nn.Module",
+            inputs: Mapping[str, "torch.Tensor"],
+            return_outputs: bool = False,
+            num_items_in_batch: "torch.Tensor | None" = None,
+        ) -> Any:  # noqa: ANN401
+            unread = {"row", "attention_mask"} if "position_ids" in inputs else {"row"}
+            given = {name: tensor for name, tensor in inputs.items() if name not in unread}
+            if inputs["input_ids"].is_cuda or return_outputs:
+                return super().compute_loss(model, given, return_outputs, num_items_in_batch)
+            total, count = answer_nll(model, given)
+            if num_items_in_batch is None:
+                return total / count
+            return total / num_items_in_batch * self.accelerator.num_processes
+
+        def _get_train_sampler(self, train_dataset: "Dataset | None" = None) -> "Sampler[int] | None":
+            """Rows of like length together where rows are padded; packed ones need none."""
+            if config.packing:
+                return super()._get_train_sampler(train_dataset)
+            lengths = self.train_dataset.data.column("length").to_numpy()
+            return sampler(lengths, config.batch_size, config.seed)
+
+    return AnswerHeadTrainer
