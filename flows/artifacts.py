@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from synth import scoring
+from synth import gate, scoring
+from synth.gate import Decision
 from synth.scoring import Scores
 from synth.store import Counts
 
@@ -40,6 +41,14 @@ def scores_page(scores: Scores) -> str:
         lines.append(_row(total["evaluator"], total["group"], str(total["questions"]), *means))
     sentences = [f"- {line.strip()}" for line in scoring.sentences(scores)]
     return "\n".join(["Mean scores with 95% intervals.", "", *lines, "", *sentences, ""])
+
+
+def gate_page(decision: Decision) -> str:
+    """What the gate said as Markdown: the outcome, then a table of its rules."""
+    lines = [_row("rule", "of", "found", "holds"), _row(*["---"] * 4)]
+    for finding in decision.findings:
+        lines.append(_row(finding.rule, finding.name, finding.said, "yes" if finding.holds else "NO"))
+    return "\n".join([gate.sentences(decision)[0], "", *lines, ""])
 
 
 def _row(*cells: str) -> str:

@@ -1,7 +1,7 @@
 """`python -m flows.X TARGET`: a flow from the command line, with no server set up or with PREFECT_API_URL's.
 
-Exit codes are those of `synth`: 0 done, 2 the recipe or a file is wrong, 3 no teacher, 4 training failed,
-130 stopped.
+Exit codes are those of `synth`: 0 done, 2 the recipe or a file is wrong, 3 no teacher, 4 training failed or
+the gate refused the student, 130 stopped.
 """
 
 import argparse

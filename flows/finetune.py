@@ -17,6 +17,8 @@ def finetune(run: str) -> str:
     tasks.train(run, None)
     if opened.recipe.evaluate:
         tasks.evaluate(run, None)
+    if opened.recipe.gate:
+        tasks.gate(run, None)
     return str(opened.folder)
 
 

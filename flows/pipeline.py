@@ -9,7 +9,7 @@ from synth.pipeline import open_run
 
 @flow(flow_run_name=tasks.run_name)
 def pipeline(recipe: str, rows: Rows = None) -> str:
-    """Generate, curate, train and evaluate, but for what is already there. Returns the run folder.
+    """All verbs and the gate, as far as the recipe goes, but for what is there. Returns the run folder.
 
     Args:
         recipe: The recipe's .toml file, as the machine that runs it sees it.
@@ -22,6 +22,8 @@ def pipeline(recipe: str, rows: Rows = None) -> str:
         tasks.train(recipe, rows)
         if run.recipe.evaluate:
             tasks.evaluate(recipe, rows)
+        if run.recipe.gate:
+            tasks.gate(recipe, rows)
     return str(run.folder)
 
 

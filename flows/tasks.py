@@ -15,6 +15,7 @@ from prefect.client.schemas.objects import State, TaskRun
 from pydantic import Field
 
 from flows import artifacts
+from synth import gate as gates
 from synth import pipeline
 from synth.account import Live
 from synth.engine import Progress
@@ -98,6 +99,19 @@ def evaluate(target: str, rows: int | None) -> None:
         key=artifacts.key(run.recipe.name, "scores"),
         description=f"{run.recipe.name}: the student beside its untrained base",
     )
+
+
+@task(task_run_name="gate", cache_policy=NO_CACHE)
+def gate(target: str, rows: int | None) -> None:
+    """Hold the student against [gate], publish what was found, and fail where it is refused."""
+    run = _open(target, rows)
+    decision = gates.hold(run)
+    create_markdown_artifact(
+        artifacts.gate_page(decision),
+        key=artifacts.key(run.recipe.name, "gate"),
+        description=gates.sentences(decision)[0],
+    )
+    gates.enforce(decision)
 
 
 def _open(target: str, rows: int | None) -> Run:

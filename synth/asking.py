@@ -147,6 +147,7 @@ def _row(
         "evaluator": name,
         "question_id": question.id,
         "group": str(question.fields.get("group", "")),
+        "cluster": str(question.fields.get("cluster", "")),
         "kind": question.kind,
         "system": system,
         "question": "\n\n".join(turn["content"] for turn in question.messages),

@@ -65,6 +65,7 @@ def check(recipe: Recipe) -> Checked:
     _check_target(recipe, seeds)
     _check_models(recipe)
     _check_student(recipe, prompts, seeds)
+    _check_gate(recipe)
     asked = asked_roles(recipe)
     versions = {"seeds": seeds.digest}
     for name, role in recipe.roles.items():
@@ -276,6 +277,18 @@ def _check_evaluation(recipe: Recipe, student: Student, key: str, evaluation: Ev
         raise RecipeError(recipe.file, key, f"{error.filename}: {error.strerror}") from error
     if empty and evaluation.known:
         raise DataError(recipe.file, f"{key}: has no questions; put at least one in")
+
+
+def _check_gate(recipe: Recipe) -> None:
+    if recipe.gate is None:
+        return
+    if not (recipe.train and recipe.evaluate):
+        raise RecipeError(recipe.file, "gate", "judges a trained student; add [train] and [[evaluate]]")
+    for key in ("targets", "guards"):
+        for name in getattr(recipe.gate, key):
+            if name.partition("/")[0] not in recipe.evaluations:
+                mend = f'no evaluation is called "{name}"{near(name, recipe.evaluations)}'
+                raise RecipeError(recipe.file, f"gate.{key}", mend)
 
 
 def _need(recipe: Recipe, key: str, package: str, what: str, extra: str) -> None:

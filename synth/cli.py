@@ -1,6 +1,7 @@
 """The command line.
 
-Exit codes: 0 done, 2 the recipe or a file is wrong, 3 no teacher, 4 training failed, 130 stopped by Ctrl-C.
+Exit codes: 0 done, 2 the recipe or a file is wrong, 3 no teacher, 4 training failed or the gate refused the
+student, 130 stopped by Ctrl-C.
 """
 
 import signal
@@ -11,10 +12,10 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
-from synth import catalogue, edits, engine, page, pipeline, previews, quality, report, upkeep
+from synth import catalogue, commands, edits, engine, gate, page, pipeline, previews, quality, report, upkeep
 from synth import tune as tuning
 from synth.errors import SynthError
-from synth.screen import err, out, rows_shown, say, steps_shown
+from synth.screen import close, err, out, rows_shown, say, steps_shown
 
 
 class Commands(TyperGroup):
@@ -83,7 +84,7 @@ def preview(
 
 @app.command()
 def run(target: Target, rows: Rows = None) -> None:
-    """Generate, curate, train and evaluate, as far as the recipe goes."""
+    """Generate, curate, train, evaluate and pass the gate, as far as the recipe goes."""
     opened = pipeline.open_run(target, rows=rows, say=say)
     with rows_shown() as shown:
         pipeline.generate(opened, shown)
@@ -93,7 +94,10 @@ def run(target: Target, rows: Rows = None) -> None:
             pipeline.train(opened, stepped)
         if opened.recipe.evaluate:
             pipeline.evaluate(opened)
-    _close(opened)
+    decision = gate.hold(opened) if opened.recipe.gate else None
+    close(opened)
+    if decision is not None:
+        gate.enforce(decision)
 
 
 @app.command()
@@ -102,7 +106,7 @@ def generate(recipe: Target, rows: Rows = None) -> None:
     opened = pipeline.open_run(recipe, rows=rows, say=say)
     with rows_shown() as shown:
         pipeline.generate(opened, shown)
-    _close(opened)
+    close(opened)
 
 
 @app.command()
@@ -110,7 +114,7 @@ def curate(target: OrDataset, recipe: OfRecipe = None, rows: Rows = None) -> Non
     """Hold the kept rows of a run against one another, or curate any dataset; write the training set."""
     opened = _of_run_or_rows(target, recipe, rows)
     pipeline.curate(opened)
-    _close(opened)
+    close(opened)
 
 
 @app.command()
@@ -126,7 +130,7 @@ def dedup(
     opened = pipeline.open_run(target, say=say, change=change)
     pipeline.generate(opened)
     pipeline.curate(opened)
-    _close(opened)
+    close(opened)
 
 
 @app.command()
@@ -167,7 +171,7 @@ def train(
         return
     with steps_shown() as stepped:
         pipeline.train(opened, stepped, launch)
-    _close(opened)
+    close(opened)
 
 
 @app.command()
@@ -175,7 +179,7 @@ def evaluate(target: Target, rows: Rows = None) -> None:
     """Score the student beside its untrained base."""
     opened = pipeline.open_run(target, rows=rows, say=say)
     pipeline.evaluate(opened)
-    _close(opened)
+    close(opened)
 
 
 @app.command()
@@ -195,7 +199,7 @@ def show(
         if left and record.status == status:
             out.print(report.record_panel(record))
             left -= 1
-    _close(opened)
+    close(opened)
 
 
 @app.command("quality")
@@ -254,6 +258,7 @@ def tune(
         out.print(line, soft_wrap=True, markup=False)
 
 
+commands.register(app)
 journal = typer.Typer(help="The replies that a run has paid for.", no_args_is_help=True)
 app.add_typer(journal, name="journal")
 
@@ -293,11 +298,6 @@ def _of_run_or_rows(target: str, recipe: Path | None, rows: int | None) -> pipel
     with rows_shown() as shown:
         pipeline.generate(opened, shown)
     return opened
-
-
-def _close(opened: pipeline.Run) -> None:
-    for line in report.summary(opened.dataset):
-        out.print(line, soft_wrap=True, markup=False)
 
 
 def _terminate(number: int, frame: object) -> None:

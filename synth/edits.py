@@ -8,6 +8,7 @@ import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
 from synth.errors import RecipeError
+from synth.steps import near
 
 HUB = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?(@[\w.-]+)?")
 
@@ -54,6 +55,48 @@ def with_key(file: Path, table: str, use: str, key: str, value: float) -> Callab
         if step is None:
             raise RecipeError(file, table, f'has no step "{use}"; add [[{table}]] use = "{use}"')
         step[key] = value
+        return tomlkit.dumps(document)
+
+    return change
+
+
+def with_value(file: Path, table: str, key: str, value: float) -> Callable[[str], str]:
+    """Makes the recipe with this key of `[table]`, which must be there.
+
+    Raises:
+        RecipeError: when called, where there is no such table, or the text can't be edited.
+    """
+
+    def change(text: str) -> str:
+        document = _parsed(file, text)
+        if table not in document:
+            raise RecipeError(file, table, f"missing; add [{table}]")
+        document[table][key] = value
+        return tomlkit.dumps(document)
+
+    return change
+
+
+def without(file: Path, use: str) -> Callable[[str], str]:
+    """Makes the recipe without its filters, judges and selectors that are called `use`.
+
+    Raises:
+        RecipeError: when called, where there is none, or the text can't be edited.
+    """
+
+    def change(text: str) -> str:
+        document = _parsed(file, text)
+        known = []
+        for table in ("filter", "select"):
+            steps = document.get(table, [])
+            known += [str(step.get("use")) for step in steps]
+            for place in reversed([n for n, step in enumerate(steps) if step.get("use") == use]):
+                del steps[place]
+            if not steps:
+                document.pop(table, None)
+        if use not in known:
+            mend = f'has no filter, judge or selector "{use}"{near(use, known)}'
+            raise RecipeError(file, "", mend)
         return tomlkit.dumps(document)
 
     return change

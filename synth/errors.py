@@ -6,6 +6,7 @@
     ├── BusyError        exit 2   another process holds the run folder
     ├── TeacherError     exit 3   no endpoint answers, or vLLM did not start; what was paid for is safe
     ├── TrainError       exit 4   training can't go on
+    ├── GateRefused      exit 4   the student did not show what [gate] asks; the old champion stays
     └── ShareFailedError exit 3   more rows failed than the recipe allows
     Unusable                      a strategy could make nothing of this seed or reply: one rejected row
     └── Repeated                  a question is too near one that was asked before
@@ -69,6 +70,12 @@ class ShareFailedError(SynthError):
 
 class TrainError(SynthError):
     """Training or evaluation can't go on."""
+
+    exit_code = 4
+
+
+class GateRefused(SynthError):
+    """A student did not show what its recipe's [gate] asks. The champion of its name stays."""
 
     exit_code = 4
 

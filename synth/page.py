@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from synth import quality, report, scoring
+from synth import gate, quality, report, scoring
 from synth.diversity import PERCENTILES
 from synth.recipe import Recipe
 from synth.store import Counts, Dataset, read_parquet, to_record, write_whole
@@ -83,6 +83,7 @@ def render(dataset: Dataset, recipe: Recipe) -> str:
         contaminated=sum(rows for (_, by, _), rows in counts.counter.items() if by == DECONTAMINATE),
         contamination=_contamination(dataset, stage),
         scores=_scores(dataset) if "evaluate" in stages else [],
+        gate=gate.sentences(decision) if (decision := gate.read(dataset)) else [],
         recipe=recipe.text,
         said=said,
     )

@@ -80,6 +80,12 @@ class Recipe(Table):
         """Every step, in recipe order."""
         return [*self.generate, *self.filter, *self.select, *self.evaluate]
 
+    @property
+    def evaluations(self) -> list[str]:
+        """What the evaluations are called: by their step, with its number where several have the same."""
+        names = [step.name for step in self.evaluate]
+        return [f"{n}[{at}]" if names.count(n) > 1 else n for at, n in enumerate(names)]
+
     def key(self, versions: Mapping[str, str], of: Literal["dataset", "raw", "questions"] = "dataset") -> str:
         """Twelve hex digits that hash what decides the bytes of the dataset, of `raw/` or of what is asked.
 

@@ -10,7 +10,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from synth import account, quality, scoring
+from synth import account, gate, quality, scoring
 from synth.diversity import PERCENTILES
 from synth.llm import journal
 from synth.pipeline import Run
@@ -26,7 +26,9 @@ def summary(dataset: Dataset) -> list[str]:
     """The closing lines: counts that reconcile, tokens a second, scores with intervals, the run folder."""
     stages = dataset.manifest.get("stages", {})
     lines = []
-    if (stage := "curated" if "curate" in stages else "raw") == "curated" or "generate" in stages:
+    if (source := stages.get("curate", {}).get("from")) is not None:
+        lines.append(f"training rows: those of {source}, or some of them")
+    elif (stage := "curated" if "curate" in stages else "raw") == "curated" or "generate" in stages:
         lines.append(f"rows: {dataset.counts(stage)}")
     if (entry := stages.get("generate")) is not None:
         for role, asked in entry["asked"].items():
@@ -42,6 +44,8 @@ def summary(dataset: Dataset) -> list[str]:
         )
     if "evaluate" in stages:
         lines += scoring.sentences(scoring.read(dataset.folder))
+    if (decision := gate.read(dataset)) is not None:
+        lines += gate.sentences(decision)
     return [*lines, f"run folder: {relative(dataset.folder)}"]
 
 

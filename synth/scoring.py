@@ -7,13 +7,14 @@ counted by reason.
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from synth import gains
 from synth.steps import Evaluation
 from synth.store import write_parquet, write_whole
 from synth.systems import SYSTEMS as SYSTEMS
@@ -26,6 +27,7 @@ SCHEMA = pa.schema(
         ("evaluator", pa.string()),
         ("question_id", pa.string()),
         ("group", pa.string()),
+        ("cluster", pa.string()),
         ("kind", pa.string()),
         ("system", pa.string()),
         ("question", pa.string()),
@@ -77,6 +79,8 @@ def write(folder: Path, plan: Plan, answers: Answers, about: Mapping[str, Any]) 
                 "by_kind": {kind: _totals(_of(scored, "kind", kind), of) for kind in kinds},
             }
         )
+    for other in SYSTEMS[:-1]:
+        gains.adjust(total[name] for total in totals if (name := f"student_minus_{other}") in total)
     scores = {"interval": "95%", **about, "evaluations": totals}
     write_whole(folder / "scores.json", json.dumps(scores, indent=1, ensure_ascii=False).encode() + b"\n")
     return [table, folder / "scores.json"]
@@ -100,11 +104,13 @@ def _totals(rows: Answers, of: Evaluation) -> dict[str, Any]:
     from synth.evaluators import stats
 
     by_system = {name: its for name in SYSTEMS if (its := _of(rows, "system", name))}
-    totals: dict[str, Any] = {"questions": len(next(iter(by_system.values()), [])), "systems": {}}
+    first = next(iter(by_system.values()), [])
+    clusters = [row["cluster"] or row["question_id"] for row in first]
+    totals: dict[str, Any] = {"questions": len(first), "systems": {}}
     for name, its in by_system.items():
         details = sorted({key for row in its for key in row["details"]})
         totals["systems"][name] = {
-            **_mean([row["score"] for row in its], of.unit),
+            **_mean([row["score"] for row in its], of.unit, clusters),
             "cut_by_max_tokens": sum(row["finish_reason"] == "length" for row in its) / len(its),
             "mean_tokens": sum(row["completion_tokens"] for row in its) / len(its),
             "mean_prompt_tokens": sum(row["prompt_tokens"] for row in its) / len(its),
@@ -118,18 +124,17 @@ def _totals(rows: Answers, of: Evaluation) -> dict[str, Any]:
     for other in SYSTEMS[:-1]:
         if other in by_system and "student" in by_system:
             before, after = ([row["score"] for row in by_system[name]] for name in (other, "student"))
-            gain = stats.paired(before, after)
-            if not of.higher_is_better:
-                gain = replace(gain, wins=gain.losses, losses=gain.wins)
-            totals[f"student_minus_{other}"] = asdict(gain)
+            totals[f"student_minus_{other}"] = asdict(
+                stats.paired(before, after, clusters, bounded=not of.unit)
+            )
     return totals
 
 
-def _mean(scores: Sequence[float], unit: str) -> dict[str, float]:
+def _mean(scores: Sequence[float], unit: str, clusters: Sequence[str] = ()) -> dict[str, float]:
     """Mean and interval; that of shares is cut to [0, 1]."""
     from synth.evaluators import stats
 
-    low, high = stats.mean_interval(scores) if unit else stats.interval(scores)
+    low, high = stats.mean_interval(scores, clusters) if unit else stats.interval(scores, clusters)
     return {"mean": sum(scores) / len(scores), "low": low, "high": high}
 
 
@@ -152,7 +157,7 @@ def sentences(scores: Scores) -> list[str]:
         lines.append(f"{name}, {total['questions']} held-out questions: " + " · ".join(means))
         for other in SYSTEMS[:-1]:
             if (gain := total.get(f"student_minus_{other}")) is not None:
-                lines.append(f"  student - {other}: {_gain(total, gain)}")
+                lines.append(f"  student - {other}: {gains.sentence(gain, total)}")
         lines += [f"  {line}" for line in (*_beside(systems), *_left_out(total))]
     return lines
 
@@ -166,16 +171,6 @@ def shown(total: Mapping[str, Any], of: Mapping[str, Any]) -> str:
 
 def _share(value: float) -> str:
     return f"{100 * value:.1f}%"
-
-
-def _gain(total: Mapping[str, Any], gain: Mapping[str, Any]) -> str:
-    counts = f"{gain['wins']} better, {gain['losses']} worse"
-    if unit := total.get("unit"):
-        way = "" if total["higher_is_better"] else ", lower is better"
-        bounds = f"{gain['difference']:+.3f} {unit} [{gain['low']:+.3f}, {gain['high']:+.3f}]{way}"
-        return f"{bounds}, {counts}, sign test p = {gain['p']:.2g}"
-    points = f"{100 * gain['difference']:+.1f} points [{100 * gain['low']:+.1f}, {100 * gain['high']:+.1f}]"
-    return f"{points}, {counts}, exact McNemar p = {gain['p']:.2g}"
 
 
 def _beside(systems: Mapping[str, Mapping[str, Any]]) -> list[str]:

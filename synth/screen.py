@@ -10,9 +10,10 @@ from rich.live import Live as Screen
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from synth import engine
+from synth import engine, report
 from synth.account import Live
 from synth.models import Models
+from synth.pipeline import Run
 
 if TYPE_CHECKING:
     from synth.student.watch import TrainStep
@@ -25,6 +26,12 @@ err = Console(stderr=True, highlight=False)
 def say(text: str) -> None:
     """A line of progress, on stderr."""
     err.print(text, style="dim", soft_wrap=True, markup=False)
+
+
+def close(run: Run) -> None:
+    """The closing lines of a command that worked on a run."""
+    for line in report.summary(run.dataset):
+        out.print(line, soft_wrap=True, markup=False)
 
 
 @contextmanager

@@ -179,13 +179,14 @@ class Gate(Table):
     name: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9_-]*$")
     """The student's name in data/students; the recipe's by default."""
     targets: tuple[str, ...] = ()
-    """Evaluations, or `evaluation/group`, on which it must be better than its base; all by default."""
-    margin: float = Field(default=0.0, ge=0, lt=1)
-    """How much better (0 to 1): the lower end of the 95% interval must lie above it."""
-    guards: tuple[str, ...] = ()
-    """Evaluations on which it must not be worse."""
-    allowed: float = Field(default=0.02, ge=0, lt=1)
-    """By how much a guard may fall (0 to 1): the lower end of the 95% interval must not lie below."""
+    """Evaluations, or `evaluation/group`, on which it must be better than its base; all but the guards by
+    default."""
+    margin: float = Field(default=0.0, ge=0)
+    """How much better: the 95% interval of the difference must lie beyond it. In the evaluation's unit, 0.02
+    is two points of a share."""
+    guards: dict[str, Annotated[float, Field(ge=0)]] = {}
+    """[gate.guards]: evaluations on which it must not be worse, each with what it may lose, in its unit: no
+    part of the 95% interval of the difference may lie beyond."""
 
 
 class Run(Table):

@@ -20,7 +20,7 @@ def take_over(dataset: Dataset, recipe: Recipe, raw_key: str) -> Path | None:
             continue
         dataset.clear("raw")
         for name in (*entry["files"], *_stored(folder)):
-            _link(folder / name, dataset.folder / name)
+            link(folder / name, dataset.folder / name)
         if (folder / "journal").is_dir():
             shutil.copytree(folder / "journal", dataset.folder / "journal", dirs_exist_ok=True)
         write_whole(dataset.folder / "recipe.toml", recipe.text.encode())
@@ -48,7 +48,8 @@ def _stored(folder: Path) -> list[str]:
     return [str(file.relative_to(folder)) for file in files if not file.name.startswith(".")]
 
 
-def _link(source: Path, place: Path) -> None:
+def link(source: Path, place: Path) -> None:
+    """A second name of a file that is only ever replaced; a copy where there can be no link."""
     place.parent.mkdir(parents=True, exist_ok=True)
     place.unlink(missing_ok=True)
     try:

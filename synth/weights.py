@@ -38,13 +38,16 @@ def find_model(name: str, say: Callable[[str], None]) -> Path | str:
 
 
 def identify(name: str) -> str:
-    """What stands for a model in request keys: its name, and for a folder a hash of what lies in it."""
+    """What stands for a model in request keys: its name, and for a folder a hash of what lies in it.
+
+    A link stands for what it points to: two champions of one name may have files of the same sizes.
+    """
     folder = Path(name).expanduser()
     if name == EMBEDDED or not folder.is_dir():
         return name
     config = (folder / "config.json").read_bytes() if (folder / "config.json").is_file() else b""
     files = sorted((file.name, file.stat().st_size) for file in folder.iterdir() if file.is_file())
-    return f"{folder.name}@{hashlib.sha256(config + repr(files).encode()).hexdigest()[:8]}"
+    return f"{folder.resolve().name}@{hashlib.sha256(config + repr(files).encode()).hexdigest()[:8]}"
 
 
 def _embedded(say: Callable[[str], None]) -> Path:

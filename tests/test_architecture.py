@@ -35,6 +35,11 @@ TOP = {
     "tune",
     "upkeep",
     "scoring",
+    "gains",
+    "ablation",
+    "variants",
+    "gate",
+    "students",
     "export",
     "report",
     "pipeline",
@@ -55,6 +60,7 @@ OUTER = {
     "edits",
 }
 OUTER |= {"errors", "engine", "models", "scoring", "catalogue", "page", "quality"}
+OUTER |= {"gate", "students", "ablation", "gains", "commands"}
 """What the two faces of synth show; engine, models and scoring for their result types."""
 MAY: dict[str, set[str]] = {
     "types": set(),
@@ -79,7 +85,7 @@ MAY: dict[str, set[str]] = {
     "targets": READ | {"llm", "units", "engine"},
     "unasked": READ | {"llm", "units", "engine"},
     **dict.fromkeys(TOP, READ | STEPS | TOP | {"llm", "engine", "novelty", "targets", "units", "unasked"}),
-    **dict.fromkeys(("cli", "flows"), OUTER | {"flows"}),
+    **dict.fromkeys(("cli", "commands", "flows"), OUTER | {"flows"}),
     "__init__": READ | TOP | {"llm"},
 }
 """The rooms of synth that each room may import; `flows` stands for that package."""

@@ -1,15 +1,21 @@
-"""Intervals and tests for scores from 0 to 1: Wilson 1927, McNemar 1947, Miller 2024 (arXiv 2411.00640).
+"""Intervals and tests for scores: Wilson 1927, McNemar 1947, Holm 1979, Miller 2024 (arXiv 2411.00640).
 
 All intervals are at 95%. The bootstrap draws from a fixed seed: the same scores give the same figures.
+
+Questions that share a cluster, those about one text, say, are not independent: a mean's error is then the
+clustered one (CR0 with C/(C-1) for C clusters), with C-1 degrees of freedom.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import binomtest, bootstrap, t
+from numpy.typing import NDArray
+from scipy.stats import binomtest, bootstrap, norm, t
 
 LEVEL = 0.95
+POWER = 0.8
 RESAMPLES = 10_000
 SEED = 20240601
 
@@ -18,10 +24,13 @@ SEED = 20240601
 class Paired:
     """Base against student on the same questions.
 
-    `base`, `student` and `difference` (student minus base) are means from 0 to 1; times 100 they are points.
-    `low` and `high` bound the difference. `wins` and `losses` count the questions on which the student
-    scored higher and lower; `p` is two-sided, from the exact McNemar test for 0/1 scores and the sign test
-    (the same test on wins and losses) for others.
+    `base`, `student` and `difference` (student minus base) are means in the scores' unit; those of shares,
+    times 100, are points. `low` and `high` bound the difference. `wins` and `losses` count the questions on
+    which the student scored higher and lower; `p` is two-sided, from `test`: the exact McNemar test for 0/1
+    scores, the sign test (the same on wins and losses) for others, the t test with the clustered error where
+    questions share clusters. `needed` is the number of questions with which a difference as large as
+    this one, spread as here, would be shown in 4 of 5 evaluations; None where there is no difference or no
+    spread.
     """
 
     n: int
@@ -33,6 +42,13 @@ class Paired:
     wins: int
     losses: int
     p: float
+    test: str
+    needed: int | None
+
+    @property
+    def shown(self) -> bool:
+        """Whether the interval leaves out 0."""
+        return self.low > 0 or self.high < 0
 
 
 def wilson(successes: int, n: int) -> tuple[float, float]:
@@ -43,33 +59,62 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
 
 
-def mean_interval(scores: Sequence[float]) -> tuple[float, float]:
-    """The t interval of a mean, in the scores' unit. Of one score nothing can be said: it is infinite."""
+def mean_interval(scores: Sequence[float], clusters: Sequence[str] = ()) -> tuple[float, float]:
+    """The t interval of a mean, in the scores' unit; `clusters`, if given, names each score's.
+
+    Of one score, or one cluster, nothing can be said: it is infinite.
+    """
     if not scores:
         raise ValueError("needs at least one score")
-    if len(scores) == 1:
+    values = np.asarray(scores, dtype=float)
+    error, freedom = _error(values, clusters)
+    if not freedom:
         return -np.inf, np.inf
-    mean, error = float(np.mean(scores)), float(np.std(scores, ddof=1)) / len(scores) ** 0.5
-    half = error * float(t.ppf((1 + LEVEL) / 2, len(scores) - 1))
-    return mean - half, mean + half
+    half = error * float(t.ppf((1 + LEVEL) / 2, freedom))
+    return float(values.mean()) - half, float(values.mean()) + half
 
 
-def interval(scores: Sequence[float]) -> tuple[float, float]:
-    """The interval of the mean of scores from 0 to 1: Wilson's where all are 0 or 1, else t's."""
+def _error(values: NDArray[np.float64], clusters: Sequence[str]) -> tuple[float, int]:
+    """The standard error of the mean and its degrees of freedom."""
+    n = len(values)
+    if not clusters:
+        return (float(np.std(values, ddof=1)) / n**0.5 if n > 1 else math.inf), n - 1
+    if len(clusters) != n:
+        raise ValueError(f"needs a cluster for each score; got {len(clusters)} for {n}")
+    _, of = np.unique(np.asarray(clusters), return_inverse=True)
+    sums = np.bincount(of, weights=values - values.mean())
+    count = len(sums)
+    return (float((sums @ sums * count / (count - 1)) ** 0.5 / n) if count > 1 else math.inf), count - 1
+
+
+def interval(scores: Sequence[float], clusters: Sequence[str] = ()) -> tuple[float, float]:
+    """The interval of the mean of scores from 0 to 1: Wilson's where all are 0 or 1, else t's.
+
+    With `clusters` it is the clustered t's, but Wilson's where no cluster has two questions or all scores are
+    the same.
+    """
     if not scores:
         raise ValueError("needs at least one score")
-    if all(score in (0, 1) for score in scores):
+    shared = len(set(clusters)) < len(clusters) and len(set(scores)) > 1
+    if all(score in (0, 1) for score in scores) and not shared:
         return wilson(round(sum(scores)), len(scores))
-    low, high = mean_interval(scores)
+    low, high = mean_interval(scores, clusters)
     return max(0.0, low), min(1.0, high)
 
 
-def paired(base: Sequence[float], student: Sequence[float]) -> Paired:
+def paired(
+    base: Sequence[float],
+    student: Sequence[float],
+    clusters: Sequence[str] = (),
+    *,
+    bounded: bool = True,
+) -> Paired:
     """Compares two systems question by question; the order of both must be the same.
 
-    The interval is the percentile bootstrap of the mean difference over questions. Where all differences
-    are equal there is nothing to resample; it then falls back to the smallest step a share can make, the
-    rule of three (Hanley 1983): 3/n on both sides, cut to [-1, 1].
+    The interval is the percentile bootstrap of the mean difference over questions, or, where questions share
+    clusters, the clustered t interval. Where all differences are equal there is nothing to resample: for
+    scores from 0 to 1 (`bounded`) it then falls back to the smallest step that a share can make, the rule of
+    three (Hanley 1983), 3/n on both sides, cut to [-1, 1].
 
     Raises:
         ValueError: the lengths differ, or there is no question.
@@ -81,18 +126,61 @@ def paired(base: Sequence[float], student: Sequence[float]) -> Paired:
     differences = np.asarray(student, dtype=float) - np.asarray(base, dtype=float)
     n, difference = len(differences), float(differences.mean())
     wins, losses = int((differences > 0).sum()), int((differences < 0).sum())
-    if np.ptp(differences) == 0:
-        low, high = max(-1.0, difference - 3 / n), min(1.0, difference + 3 / n)
-    else:
-        found = bootstrap(
-            (differences,),
-            np.mean,
-            n_resamples=RESAMPLES,
-            confidence_level=LEVEL,
-            method="percentile",
-            batch=1000,
-            rng=np.random.default_rng(SEED),
-        ).confidence_interval
-        low, high = float(found.low), float(found.high)
+    error, freedom = _error(differences, clusters)
     p = float(binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
-    return Paired(n, float(np.mean(base)), float(np.mean(student)), difference, low, high, wins, losses, p)
+    test = "exact McNemar" if {*base, *student} <= {0, 1} else "sign test"
+    if np.ptp(differences) == 0:
+        step = 3 / n if bounded else 0.0 if n > 1 else math.inf
+        low, high = difference - step, difference + step
+    elif len(set(clusters)) < len(clusters):
+        low, high = mean_interval(differences.tolist(), clusters)
+        p, test = _p(difference, error, freedom), "clustered t test"
+    else:
+        low, high = _resampled(differences)
+    if bounded:
+        low, high = max(-1.0, low), min(1.0, high)
+    needed = questions_needed(difference, error * n**0.5)
+    means = float(np.mean(base)), float(np.mean(student))
+    return Paired(n, *means, difference, low, high, wins, losses, p, test, needed)
+
+
+def _p(difference: float, error: float, freedom: int) -> float:
+    """Of the two-sided t test."""
+    if not freedom or not difference:
+        return 1.0
+    return float(2 * t.sf(abs(difference) / error, freedom)) if error else 0.0
+
+
+def _resampled(differences: NDArray[np.float64]) -> tuple[float, float]:
+    found = bootstrap(
+        (differences,),
+        np.mean,
+        n_resamples=RESAMPLES,
+        confidence_level=LEVEL,
+        method="percentile",
+        batch=1000,
+        rng=np.random.default_rng(SEED),
+    ).confidence_interval
+    return float(found.low), float(found.high)
+
+
+def questions_needed(difference: float, spread: float) -> int | None:
+    """Questions with which a mean paired difference is shown with 80% power at 5%, two-sided.
+
+    `spread` is the standard deviation of a question's difference (of clustered ones, the error times the root
+    of the questions). None where one of the two is 0 or unknown. For 0/1 scores that is Miller's
+    7.85 p / d^2 with p the share of questions on which the two disagree, less d^2.
+    """
+    if not difference or not spread or not math.isfinite(spread):
+        return None
+    reach = float(norm.ppf((1 + LEVEL) / 2) + norm.ppf(POWER))
+    return math.ceil((reach * spread / difference) ** 2)
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """The p values of several tests, adjusted so that 5% bounds the chance of any false one (Holm 1979)."""
+    adjusted, least = [0.0] * len(ps), 0.0
+    for rank, place in enumerate(sorted(range(len(ps)), key=ps.__getitem__)):
+        least = max(least, min(1.0, (len(ps) - rank) * ps[place]))
+        adjusted[place] = least
+    return adjusted

@@ -1,6 +1,7 @@
 """What the UI shows of a run."""
 
 from flows import artifacts
+from synth.gate import Decision, Finding
 from synth.store import Counts
 
 
@@ -38,3 +39,10 @@ def test_the_scores_are_a_markdown_table_and_the_paired_gain() -> None:
     assert "| evaluator | group | questions | base | student |\n| --- | --- | --- | --- | --- |" in page
     assert r"| exact_match | a\|b | 20 | 25.0% [10.0%, 40.0%] | 75.0% [60.0%, 90.0%] |" in page
     assert "student - base: +50.0 points [+30.0, +70.0]" in page
+
+
+def test_the_gate_is_a_markdown_table_of_its_rules() -> None:
+    found = Finding("target", "exact_match", False, "student - base +1.0 points [-2.0, +4.0]")
+    page = artifacts.gate_page(Decision("small", False, "0001-abcdef01", (found,)))
+    assert page.startswith("gate: refused the student; small 0001-abcdef01 stays the champion\n")
+    assert "| target | exact_match | student - base +1.0 points [-2.0, +4.0] | NO |" in page
