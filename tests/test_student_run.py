@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import orjson
-from projects import edit
+from projects import edit, start_synth
 from tiny import saved
 
 from synth.pipeline import curate, generate, open_run, train
@@ -29,6 +29,9 @@ def test_a_student_names_its_recipe_and_a_card_with_scores_leaves_it_done(
     run = open_run(recipe, say=said.append)
     generate(run)
     curate(run)
+    refused = start_synth("train", recipe, "--processes", "3", cwd=tmp_path)
+    assert "batch_size = 8 rows can't be shared evenly by 3 processes" in refused.communicate()[1]
+    assert refused.returncode == 4
     entry = train(run)
 
     student = run.folder / "student"
