@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from synth.student.data import IGNORED, Tokens
+from synth.student.loading import has_bf16
 
 if TYPE_CHECKING:
     import torch
@@ -56,7 +57,7 @@ def mean_loss(model: "torch.nn.Module", tokens: Tokens, rows: int) -> float:
     model.eval()
     device = next(model.parameters()).device
     total, count = 0.0, 0
-    with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
+    with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=has_bf16()):
         for batch in tokens.table.to_batches(max_chunksize=rows):
             inputs = {name: tensor.to(device) for name, tensor in collate(batch.to_pylist()).items()}
             nll, number = answer_nll(model, inputs)

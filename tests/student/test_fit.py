@@ -66,6 +66,15 @@ def test_speed_is_told_beside_the_peak_of_the_device(model_folder: Path, data: P
     assert TrainStep(1, 2, 0.5, 1234.4).speed == "1,234 tokens/s"
 
 
+def test_a_machine_that_does_not_compute_in_bfloat16_trains_in_float32(
+    model_folder: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    done = train(Job(CONFIG, model_folder, data, tmp_path / "student"), on_step=lambda _: None)
+    assert "float32" in done.device or torch.cuda.is_available()
+    assert done.final_loss < 0.95 * done.first_loss
+
+
 def test_adapters_over_four_bits_need_a_gpu(model_folder: Path, data: Path, tmp_path: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is one")
