@@ -88,15 +88,14 @@ def measure(
     every = steps_of(started(config, base, data, folder / "whole"), None)
     seconds, draw = time.monotonic() - began, random.Random(seed)
     moments = sorted(draw.uniform(1, len(every)) for _ in range(kills))
-    table = Table(
-        "killed in step", "steps taken before", "lost steps", title=f"{base.name}, {adapter}, {rows} rows"
-    )
+    title = f"{base.name}, {adapter}, {rows} rows"
+    table = Table("killed in step", "steps taken", "taken again", title=title)
     taken: list[list[int]] = []
     for moment in [*moments, None]:
         taken.append(steps_of(started(config, base, data, folder / "killed"), moment))
-        if moment is not None:
-            kept = int(moment) // SAVE_STEPS * SAVE_STEPS
-            table.add_row(f"{moment:.2f}", f"{taken[-1][0]} to {taken[-1][-1]}", str(int(moment) - kept))
+    for moment, steps, after in zip(moments, taken, taken[1:], strict=False):
+        begins = after[0] if after else len(every) + 1
+        table.add_row(f"{moment:.2f}", f"{steps[0]} to {steps[-1]}", str(steps[-1] - begins + 1))
     losses, others = (
         orjson.loads((folder / name / "manifest.json").read_bytes())["losses"] for name in ("whole", "killed")
     )

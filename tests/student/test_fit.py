@@ -1,6 +1,8 @@
 """All weights or an adapter; memory that is too small; a loss that is not finite."""
 
+import re
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -12,6 +14,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutput
 
 from synth.errors import TrainError
+from synth.report import _speed
 from synth.student import loading
 from synth.student.job import Job
 from synth.student.train import Trained, train
@@ -62,6 +65,10 @@ def test_speed_is_told_beside_the_peak_of_the_device(model_folder: Path, data: P
     assert done.device
     assert done.learning_rate == 5e-3
     assert all(step.mfu is not None for step in steps)
+    assert re.fullmatch(
+        r"[\d,]+ tokens/s, learning rate 0\.005, model FLOPs utilisation \d+% of [\d.]+ teraflop/s \(.*\)",
+        _speed(asdict(done)),
+    )
     assert TrainStep(1, 2, 0.5, 1234.4, 0.312).speed == "1,234 tokens/s, MFU 31%"
     assert TrainStep(1, 2, 0.5, 1234.4).speed == "1,234 tokens/s"
 
