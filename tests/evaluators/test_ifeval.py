@@ -74,7 +74,13 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
 """Arguments, an answer that meets the kind, and one that doesn't, of every kind."""
 ODD = (
     *("", " \n", "*", "******", "12, 34.", "[[]]", "<<>>", "A\n\n\n\nB", "* a\n*\n* b\n---", "\u2028a\x0bb"),
-    *("Sure!\nthe *blue* sky\nBye", "**SO IT IS**", '"My answer is yes."\nso', "```json\n{}\n```\nDone"),
+    *(
+        "Sure!\nthe *blue* sky\nBye",
+        "हा हवामान आणि",
+        "**SO IT IS**",
+        '"My answer is yes."\nso',
+        "```json\n{}\n```\nDone",
+    ),
 )
 
 
