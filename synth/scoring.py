@@ -62,6 +62,7 @@ def write(folder: Path, plan: Plan, answers: Answers, about: Mapping[str, Any]) 
         groups.items(), key=lambda item: (item[0][0], item[0][1] != "trained")
     ):
         scored, of = [row for row in every if _question(row) not in lost], plan.of(name)
+        whole = all(row["score"] in (0, 1) for row in scored)
         kinds = sorted({row["kind"] for row in scored})
         reasons = Counter(lost[each] for each in dict.fromkeys(map(_question, every)) if each in lost)
         totals.append(
@@ -70,6 +71,7 @@ def write(folder: Path, plan: Plan, answers: Answers, about: Mapping[str, Any]) 
                 "group": group,
                 "unit": of.unit,
                 "higher_is_better": of.higher_is_better,
+                "test": "exact McNemar" if whole and not of.unit else "sign test",
                 "left_out_as_trained_on": plan.seen[name],
                 "contaminated": plan.contaminated[name],
                 "not_scored": dict(sorted(reasons.items())),
@@ -125,10 +127,12 @@ def _totals(rows: Answers, of: Evaluation) -> dict[str, Any]:
     return totals
 
 
-def _mean(scores: Sequence[float], unit: str) -> dict[str, float]:
-    """Mean and interval; that of shares is cut to [0, 1]."""
+def _mean(scores: Sequence[float], unit: str) -> dict[str, float | None]:
+    """Mean and interval; that of shares is cut to [0, 1], and one score alone in another unit has none."""
     from synth.evaluators import stats
 
+    if unit and len(scores) == 1:
+        return {"mean": scores[0], "low": None, "high": None}
     low, high = stats.mean_interval(scores) if unit else stats.interval(scores)
     return {"mean": sum(scores) / len(scores), "low": low, "high": high}
 
@@ -160,8 +164,14 @@ def sentences(scores: Scores) -> list[str]:
 def shown(total: Mapping[str, Any], of: Mapping[str, Any]) -> str:
     """A mean and its interval in the evaluation's unit: of shares `61.0% [55.1%, 66.7%]`."""
     if unit := total.get("unit"):
-        return f"{of['mean']:.3f} [{of['low']:.3f}, {of['high']:.3f}] {unit}"
+        return f"{_bounded(of)} {unit}"
     return f"{_share(of['mean'])} [{_share(of['low'])}, {_share(of['high'])}]"
+
+
+def _bounded(of: Mapping[str, Any]) -> str:
+    if of["low"] is None:
+        return f"{of['mean']:.3f} (one alone has no interval)"
+    return f"{of['mean']:.3f} [{of['low']:.3f}, {of['high']:.3f}]"
 
 
 def _share(value: float) -> str:
@@ -169,13 +179,14 @@ def _share(value: float) -> str:
 
 
 def _gain(total: Mapping[str, Any], gain: Mapping[str, Any]) -> str:
-    counts = f"{gain['wins']} better, {gain['losses']} worse"
+    test = f"{total.get('test', 'exact McNemar')} p = {gain['p']:.2g}"
+    counts = f"{gain['wins']} better, {gain['losses']} worse, {test}"
     if unit := total.get("unit"):
         way = "" if total["higher_is_better"] else ", lower is better"
         bounds = f"{gain['difference']:+.3f} {unit} [{gain['low']:+.3f}, {gain['high']:+.3f}]{way}"
-        return f"{bounds}, {counts}, sign test p = {gain['p']:.2g}"
+        return f"{bounds}, {counts}"
     points = f"{100 * gain['difference']:+.1f} points [{100 * gain['low']:+.1f}, {100 * gain['high']:+.1f}]"
-    return f"{points}, {counts}, exact McNemar p = {gain['p']:.2g}"
+    return f"{points}, {counts}"
 
 
 def _beside(systems: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -183,7 +194,7 @@ def _beside(systems: Mapping[str, Mapping[str, Any]]) -> list[str]:
     lines = []
     for key in dict.fromkeys(key for of in systems.values() for key in of.get("details", ())):
         found = {name: of["details"][key] for name, of in systems.items() if key in of["details"]}
-        means = [f"{name} {it['mean']:.3f} [{it['low']:.3f}, {it['high']:.3f}]" for name, it in found.items()]
+        means = [f"{name} {_bounded(it)}" for name, it in found.items()]
         counts = "/".join(str(count) for count in dict.fromkeys(it["questions"] for it in found.values()))
         lines.append(f"{key} (mean over {counts} questions): " + " · ".join(means))
     if costs := [_cost(name, of) for name, of in systems.items() if of.get("seconds")]:
