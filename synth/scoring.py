@@ -130,10 +130,12 @@ def _totals(rows: Answers, of: Evaluation) -> dict[str, Any]:
     return totals
 
 
-def _mean(scores: Sequence[float], unit: str, clusters: Sequence[str] = ()) -> dict[str, float]:
-    """Mean and interval; that of shares is cut to [0, 1]."""
+def _mean(scores: Sequence[float], unit: str, clusters: Sequence[str] = ()) -> dict[str, float | None]:
+    """Mean and interval; that of shares is cut to [0, 1], and one score alone in another unit has none."""
     from synth.evaluators import stats
 
+    if unit and len(scores) == 1:
+        return {"mean": scores[0], "low": None, "high": None}
     low, high = stats.mean_interval(scores, clusters) if unit else stats.interval(scores, clusters)
     return {"mean": sum(scores) / len(scores), "low": low, "high": high}
 
@@ -165,8 +167,14 @@ def sentences(scores: Scores) -> list[str]:
 def shown(total: Mapping[str, Any], of: Mapping[str, Any]) -> str:
     """A mean and its interval in the evaluation's unit: of shares `61.0% [55.1%, 66.7%]`."""
     if unit := total.get("unit"):
-        return f"{of['mean']:.3f} [{of['low']:.3f}, {of['high']:.3f}] {unit}"
+        return f"{_bounded(of)} {unit}"
     return f"{_share(of['mean'])} [{_share(of['low'])}, {_share(of['high'])}]"
+
+
+def _bounded(of: Mapping[str, Any]) -> str:
+    if of["low"] is None:
+        return f"{of['mean']:.3f} (one alone has no interval)"
+    return f"{of['mean']:.3f} [{of['low']:.3f}, {of['high']:.3f}]"
 
 
 def _share(value: float) -> str:
@@ -178,7 +186,7 @@ def _beside(systems: Mapping[str, Mapping[str, Any]]) -> list[str]:
     lines = []
     for key in dict.fromkeys(key for of in systems.values() for key in of.get("details", ())):
         found = {name: of["details"][key] for name, of in systems.items() if key in of["details"]}
-        means = [f"{name} {it['mean']:.3f} [{it['low']:.3f}, {it['high']:.3f}]" for name, it in found.items()]
+        means = [f"{name} {_bounded(it)}" for name, it in found.items()]
         counts = "/".join(str(count) for count in dict.fromkeys(it["questions"] for it in found.values()))
         lines.append(f"{key} (mean over {counts} questions): " + " · ".join(means))
     if costs := [_cost(name, of) for name, of in systems.items() if of.get("seconds")]:
