@@ -36,8 +36,9 @@ def scores_page(scores: Scores) -> str:
     ]
     lines = [_row("evaluator", "group", "questions", *shown), _row(*["---"] * (3 + len(shown)))]
     for total in scores["evaluations"]:
-        shares = (_share(total["systems"].get(system)) for system in shown)
-        lines.append(_row(total["evaluator"], total["group"], str(total["questions"]), *shares))
+        of = [total["systems"].get(system) for system in shown]
+        means = (scoring.shown(total, one) if one else "" for one in of)
+        lines.append(_row(total["evaluator"], total["group"], str(total["questions"]), *means))
     sentences = [f"- {line.strip()}" for line in scoring.sentences(scores)]
     return "\n".join(["Mean scores with 95% intervals.", "", *lines, "", *sentences, ""])
 
@@ -52,9 +53,3 @@ def gate_page(decision: Decision) -> str:
 
 def _row(*cells: str) -> str:
     return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
-
-
-def _share(of: dict[str, Any] | None) -> str:
-    if of is None:
-        return ""
-    return f"{100 * of['mean']:.1f}% [{100 * of['low']:.1f}%, {100 * of['high']:.1f}%]"

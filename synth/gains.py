@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+OTHERS = ("base", "teacher_prompt", "retrieval")
 Gain = Mapping[str, Any]
 """A `stats.Paired` as `scores.json` has it."""
 
@@ -12,10 +13,18 @@ def name_of(total: Mapping[str, Any]) -> str:
     return f"{total['evaluator']}/{total['group']}" if total["group"] else str(total["evaluator"])
 
 
+def against(total: Mapping[str, Any]) -> str | None:
+    """The system that an evaluation's student is held against: its base, else the one it was paired with.
+
+    None where no question was scored for both.
+    """
+    return next((name for name in OTHERS if f"student_minus_{name}" in total), None)
+
+
 def in_unit(value: float, total: Mapping[str, Any], *, sign: bool = True) -> str:
     """A figure of an evaluation: shares in percent, differences of shares in points, others in their unit."""
     plus = "+" if sign else ""
-    if (unit := total.get("unit")) is not None:
+    if unit := total.get("unit"):
         return f"{value:{plus}.3f} {unit}"
     return f"{100 * value:{plus}.1f}" + (" points" if sign else "%")
 
@@ -27,17 +36,16 @@ def lower_is_better(total: Mapping[str, Any]) -> bool:
 
 def difference(gain: Gain, total: Mapping[str, Any]) -> str:
     """`+12.0 points [+3.1, +20.9]`."""
-    factor, digits = (1, 3) if total.get("unit") is not None else (100, 1)
+    factor, digits = (1, 3) if total.get("unit") else (100, 1)
     low, high = (f"{factor * gain[end]:+.{digits}f}" for end in ("low", "high"))
-    return f"{in_unit(gain['difference'], total)} [{low}, {high}]"
+    way = ", lower is better" if lower_is_better(total) else ""
+    return f"{in_unit(gain['difference'], total)} [{low}, {high}]{way}"
 
 
 def sentence(gain: Gain, total: Mapping[str, Any]) -> str:
     """The difference with its interval, wins and losses, the test, and what would show it where it is not."""
-    better, worse = gain["wins"], gain["losses"]
-    if lower_is_better(total):
-        better, worse = worse, better
-    return f"{difference(gain, total)}, {better} better, {worse} worse, {test(gain)}{needs(gain)}"
+    counts = f"{gain['wins']} better, {gain['losses']} worse"
+    return f"{difference(gain, total)}, {counts}, {test(gain)}{needs(gain)}"
 
 
 def test(gain: Gain) -> str:

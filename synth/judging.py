@@ -5,14 +5,15 @@ tell a model where the data is. Liu et al. 2023, arXiv 2303.16634 (G-Eval) and 2
 all grades by the model's odds is finer than the one it says.
 """
 
+import asyncio
 import hashlib
 import math
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, TypeAlias
 
-from synth.types import Capability, Reply
+from synth.types import Ask, Capability, Message, Reply
 
 Read: TypeAlias = Literal["odds", "choice", "text"]
 """How a grade is read: as the mean of all grades by the judge's odds for its first token, one request of one
@@ -27,6 +28,14 @@ TOP = 20
 """Candidates of a token that are asked for: as many as every endpoint gives."""
 LEAST = 0.01
 """The probability that all grades together must have: below it the judge was about to say something else."""
+PLACES = ["1", "2"]
+"""What a judge calls two answers."""
+COMPARED = (
+    "It does what was asked.",
+    "What it says is right.",
+    "It is clear and to the point; a longer answer is not a better one.",
+)
+"""By what answers are compared where a recipe doesn't say."""
 NO_SCORE = "no score in the judge's reply"
 WRITTEN = re.compile(r"score\s*[:=]\s*[*_]*\s*(\d+)(?:\s*/\s*\d+)?[\s.*_]*\Z", re.IGNORECASE)
 JOINERS = "\u200c\u200d"
@@ -82,3 +91,41 @@ def written(reply: Reply, grades: Sequence[str]) -> str | None:
     """The grade that a reply ends with, `Score: N`; None where it is cut, has none, or one off the scale."""
     found = None if reply.cut else WRITTEN.search(reply.text)
     return found[1] if found and found[1] in grades else None
+
+
+async def better(
+    ask: Ask,
+    turns: Callable[[Mapping[str, str]], Sequence[Message]],
+    texts: tuple[str, str, str],
+    how: Read,
+    most: int,
+) -> float | None:
+    """Of (question, answer, other): 1 where the answer is preferred in both orders, 0 where the other is.
+
+    0.5 for all else, and without asking where they differ in white space alone; None where a reply has no
+    verdict. `turns` writes the judge's prompt of `question`, `first` and `second` in their frames. A reply
+    with reasons has at most `most` tokens.
+    """
+    question, answer, other = texts
+    if " ".join(answer.split()) == " ".join(other.split()):
+        return 0.5
+    before, behind = await asyncio.gather(
+        _prefers_first(ask, turns(framed(question=question, first=answer, second=other)), how, most),
+        _prefers_first(ask, turns(framed(question=question, first=other, second=answer)), how, most),
+    )
+    if before is None or behind is None:
+        return None
+    before, behind = before - 0.5, 0.5 - behind
+    return 0.5 if before * behind <= 0 else 1.0 if before > 0 else 0.0
+
+
+async def _prefers_first(ask: Ask, turns: Sequence[Message], how: Read, most: int) -> float | None:
+    """How likely the judge is to prefer the first answer, 0 or 1 without odds; None without a verdict."""
+    if how == "odds":
+        shares = odds(await ask(turns, temperature=0.0, max_tokens=1, top_logprobs=TOP), PLACES)
+        return shares[PLACES[0]] if shares else None
+    if how == "choice":
+        chosen: str | None = (await ask(turns, temperature=0.0, choice=PLACES)).text
+    else:
+        chosen = written(await ask(turns, temperature=0.0, max_tokens=most), PLACES)
+    return float(chosen == PLACES[0]) if chosen in PLACES else None

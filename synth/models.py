@@ -16,6 +16,7 @@ from synth.llm.client import Client
 from synth.llm.contract import Contract
 from synth.llm.endpoint import Address
 from synth.llm.journal import Journal
+from synth.student.local import LocalModel
 from synth.tables import Role
 from synth.types import Capability
 
@@ -47,6 +48,7 @@ class Models:
         self.journal, self.logs, self.say = journal, logs, say
         self.askers: dict[str, Asker] = {}
         self.clients: dict[str, Client] = {}
+        self.locals: dict[str, LocalModel] = {}
         self._proofs: dict[str, asyncio.Task[Contract]] = {}
         self._stack = AsyncExitStack()
         self._starting = asyncio.Lock()
@@ -69,14 +71,19 @@ class Models:
         identity: str | None = None,
         needs: Needs | None = None,
         several: bool = False,
+        local: Path | None = None,
     ) -> Asker:
         """The asker of a role. `identity` stands for the model in request keys; by default its name.
 
         Work waits for the contract's proof where a step `needs` something of it, or `several` samples of a
         prompt are to go out in one request; else the proof runs beside it.
+
+        With `local`, the folder of a tokenizer, a role without an endpoint is answered for by transformers.
         """
         chosen = identity or weights.identify(role.model)
         connect = self._connect(role, needs or {}, several=several)
+        if local is not None and not role.endpoint:
+            connect = self._in_process(role, local)
         self.askers[name] = Asker(chosen, role.sampling(), self.journal, connect)
         return self.askers[name]
 
@@ -88,6 +95,7 @@ class Models:
     async def release(self) -> None:
         """Stop the servers started so far; a later request starts its own again."""
         self.clients.clear()
+        self.locals.clear()
         self._proofs.clear()
         await self._stack.aclose()
 
@@ -109,6 +117,19 @@ class Models:
                 proven = True
             client = self.clients[where]
             return client, MOST_SAMPLES if "n" in client.contract.can else 1
+
+        return connect
+
+    def _in_process(self, role: Role, tokenizer: Path) -> Connect:
+        async def connect() -> tuple[Backend, int]:
+            async with self._starting:
+                if role.model not in self.locals:
+                    model = LocalModel(
+                        weights.find_model(role.model, self.say), tokenizer, role.max_model_len
+                    )
+                    self.say(f"{Path(role.model).name}: vLLM is not installed; transformers answers")
+                    self.locals[role.model] = await self._stack.enter_async_context(model)
+            return self.locals[role.model], 1
 
         return connect
 

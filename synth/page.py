@@ -182,7 +182,7 @@ def _contamination(dataset: Dataset, stage: str) -> list[dict[str, Any]]:
 
 
 def _scores(dataset: Dataset) -> Sequence[dict[str, Any]]:
-    """The totals of each evaluation, and the gains as sentences."""
+    """The totals of each evaluation, and all else that is said of it as sentences."""
     scores = scoring.read(dataset.folder)
     lines = scoring.sentences(scores)
     told: list[dict[str, Any]] = []
@@ -191,5 +191,8 @@ def _scores(dataset: Dataset) -> Sequence[dict[str, Any]]:
             told[-1]["gains"].append(line.strip())
         else:
             total = scores["evaluations"][len(told)]
-            told.append({"title": line.partition(":")[0], "systems": total["systems"], "gains": []})
+            systems = total["systems"].items()
+            means = {name: {**of, "shown": scoring.shown(total, of)} for name, of in systems}
+            share = not total.get("unit")
+            told.append({"title": line.partition(":")[0], "systems": means, "share": share, "gains": []})
     return told

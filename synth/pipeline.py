@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from synth import annotated, curation, engine, export, scoring, takeover, targets, unasked
+from synth import annotated, asking, curation, engine, export, scoring, systems, takeover, targets, unasked
 from synth.account import account, spent
 from synth.engine import Progress
 from synth.errors import DataError, RecipeError, TrainError
@@ -291,42 +291,33 @@ def train(run: Run, on_step: "Callable[[TrainStep], None]" = lambda _: None) -> 
 
 
 def evaluate(run: Run) -> scoring.Scores:
-    """Ask the student, its untrained base and, if named, the base with the teacher's prompt; write scores.
+    """Ask the student, its untrained base and, if named, the base with another prompt; write scores.
 
     Raises:
         TeacherError: a model can't be served.
+        ShareFailedError: too many questions can't be asked.
     """
     student = run.recipe.student
     if student is None or not run.recipe.evaluate:
         raise RecipeError(run.recipe.file, "evaluate", "missing; add [student] and at least one [[evaluate]]")
-    weights = run.folder / "student" / "model.safetensors"
-    if not weights.is_file():
+    weights = sorted((run.folder / "student").glob("*.safetensors"))
+    if not weights:
         raise DataError(run.folder / "student", "is not there; run `synth train` first")
     with run.dataset.lock():
-        plan = scoring.plan(run.recipe, run.checked.prompts, run.dataset)
-        inputs = _hash([sha256(weights), plan.digest, student.sampling(), identify(student.model)])
+        plan = systems.plan(run)
+        identity = _hash([sha256(file) for file in weights])
+        inputs = _hash([identity, plan.digest, student.sampling(), identify(student.model)])
         if run.dataset.done("evaluate", inputs) is not None:
             run.say("evaluate: done before, 0 requests")
         else:
-            asyncio.run(_evaluate(run, plan, f"student@{sha256(weights)[:16]}", inputs))
+            start = time.monotonic()
+            for note in plan.notes:
+                run.say(f"evaluate: {note}")
+            answers, asked = asyncio.run(asking.evaluate(run, plan, f"student@{identity}"))
+            files = scoring.write(run.folder, plan, answers, asking.about(run, plan))
+            entry = {"inputs": inputs, "asked": asked, "seconds": round(time.monotonic() - start, 1)}
+            run.dataset.record("evaluate", entry, files)
         return scoring.read(run.folder)
-
-
-async def _evaluate(run: Run, plan: scoring.Plan, identity: str, inputs: str) -> None:
-    student, start = run.recipe.student, time.monotonic()
-    assert student is not None
-    tuned = student.model_copy(update={"model": str(run.folder / "student"), "endpoint": ()})
-    with run.journal() as journal:
-        async with Models(journal, run.folder / "logs", run.say) as models:
-            base = models.asker("base", student).of("evaluate")
-            answers = await scoring.ask(plan, {"base": base, "teacher_prompt": base})
-            await models.release()
-            asker = models.asker("student", tuned, identity=identity)
-            answers += await scoring.ask(plan, {"student": asker.of("evaluate")})
-        files = scoring.write(run.folder, plan, answers)
-        asked = {name: asker.meter.to_json() for name, asker in models.askers.items()}
-    entry = {"inputs": inputs, "asked": asked, "seconds": round(time.monotonic() - start, 1)}
-    run.dataset.record("evaluate", entry, files)
 
 
 def _hash(value: object) -> str:

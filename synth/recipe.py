@@ -43,7 +43,7 @@ class Recipe(Table):
     select: tuple[InstanceOf[steps.Selector], ...] = ()
     train: Train | None = None
     gate: Gate | None = None
-    evaluate: tuple[InstanceOf[steps.Evaluator], ...] = ()
+    evaluate: tuple[InstanceOf[steps.Evaluation], ...] = ()
     run: Run = Run()
 
     file: Path

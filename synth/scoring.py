@@ -1,31 +1,25 @@
-"""Evaluation: the same questions to the untrained base, the base with the teacher's prompt, and the student.
+"""Scores: each system's mean, the student's gain on the same questions, each with its 95% interval.
 
-No question that was trained on is asked. Each difference is paired, question by question, and carries its
-95% interval.
+A question that a system could not be asked, or that no verdict was given on, is left out for all systems and
+counted by reason.
 """
 
-import asyncio
-import hashlib
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import orjson
+import numpy as np
 import pyarrow as pa
 
 from synth import gains
-from synth.errors import DataError, RequestFailed
-from synth.prompts import Prompts
-from synth.recipe import Recipe
-from synth.steps import Evaluator, Question
-from synth.store import Dataset, message, read_parquet, write_parquet, write_whole
-from synth.texts import fold
-from synth.types import Ask, Message
+from synth.steps import Evaluation
+from synth.store import write_parquet, write_whole
+from synth.systems import SYSTEMS as SYSTEMS
+from synth.systems import Plan
 
-SYSTEMS = ("base", "teacher_prompt", "student")
 NAMES = {"trained": "kinds that were trained", "held_out": "kinds that were never trained"}
 """What the groups of questions are called to a person."""
 SCHEMA = pa.schema(
@@ -40,128 +34,60 @@ SCHEMA = pa.schema(
         ("answer", pa.string()),
         ("finish_reason", pa.string()),
         ("score", pa.float64()),
+        ("details", pa.map_(pa.string(), pa.float64())),
+        ("prompt_tokens", pa.int32()),
         ("completion_tokens", pa.int32()),
+        ("seconds", pa.float64()),
     ]
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """A question, who grades it, and the messages that each system gets."""
-
-    name: str
-    evaluator: Evaluator
-    question: Question
-    messages: Mapping[str, Sequence[Message]]
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What is asked. `seen` counts, by evaluator, the questions left out because they were trained on."""
-
-    items: Sequence[Item]
-    seen: Mapping[str, int]
-    digest: str
-
-
+"""`score` is null where the question is left out; `finish_reason` then says why. `seconds` is a request's
+latency among all others of its system, null where no answer was asked for."""
 Answers = list[dict[str, Any]]
 Scores = dict[str, Any]
 """`scores.json`: see `write`."""
 
 
-def plan(recipe: Recipe, prompts: Prompts, dataset: Dataset) -> Plan:
-    """Every question of every evaluator that no training row asks.
+def write(folder: Path, plan: Plan, answers: Answers, about: Mapping[str, Any]) -> list[Path]:
+    """`scores.parquet`, a row a question and system, and `scores.json`, the totals by group and kind.
 
-    Raises:
-        DataError: all questions of an evaluator were trained on.
+    `about` goes in beside the totals.
     """
-    trained = {
-        fold(turn["content"])
-        for shard in dataset.shards("train")
-        for messages in read_parquet(shard)["messages"].to_pylist()
-        for turn in map(message, messages)
-        if turn["role"] == "user"
-    }
-    privileged = recipe.student.teacher_prompt if recipe.student else None
-    items: list[Item] = []
-    seen: dict[str, int] = {}
-    for index, (name, evaluator) in enumerate(zip(recipe.evaluations, recipe.evaluate, strict=True)):
-        questions = list(evaluator.questions())
-        unseen = [q for q in questions if not any(fold(turn["content"]) in trained for turn in q.messages)]
-        seen[name] = len(questions) - len(unseen)
-        if not unseen:
-            raise DataError(recipe.file, f"evaluate[{index}]: every question was trained on; hold some out")
-        for question in unseen:
-            messages: dict[str, Sequence[Message]] = {"base": question.messages, "student": question.messages}
-            if privileged:
-                messages["teacher_prompt"] = prompts.render(privileged, question.fields)
-            items.append(Item(name, evaluator, question, messages))
-    digest = hashlib.sha256(
-        orjson.dumps([[i.name, i.question.id, dict(i.messages)] for i in items])
-    ).hexdigest()
-    return Plan(items, seen, digest[:16])
-
-
-async def ask(plan: Plan, systems: Mapping[str, Ask]) -> Answers:
-    """The graded answers of these systems, in the plan's order."""
-
-    async def one(system: str, item: Item) -> dict[str, Any]:
-        question = item.question
-        try:
-            reply = await systems[system](item.messages[system])
-            text, reason, tokens = reply.text.strip(), reply.finish_reason, reply.completion_tokens
-        except RequestFailed as failed:
-            text, reason, tokens = "", f"failed: {failed}", 0
-        return {
-            "evaluator": item.name,
-            "question_id": question.id,
-            "group": str(question.fields.get("group", "")),
-            "cluster": str(question.fields.get("cluster", "")),
-            "kind": question.kind,
-            "system": system,
-            "question": "\n\n".join(turn["content"] for turn in question.messages),
-            "answer": text,
-            "finish_reason": reason,
-            "score": item.evaluator.grade(question, text),
-            "completion_tokens": tokens,
-        }
-
-    async with asyncio.TaskGroup() as group:
-        tasks = [
-            group.create_task(one(system, item))
-            for system in systems
-            for item in plan.items
-            if system in item.messages
-        ]
-    return [task.result() for task in tasks]
-
-
-def write(folder: Path, plan: Plan, answers: Answers) -> list[Path]:
-    """`scores.parquet`, a row a question and system, and `scores.json`, the totals by group and kind."""
     table = folder / "scores.parquet"
-    write_parquet(table, pa.Table.from_pylist(answers, schema=SCHEMA))
+    rows = [{**answer, "details": list(answer["details"].items())} for answer in answers]
+    write_parquet(table, pa.Table.from_pylist(rows, schema=SCHEMA))
+    lost = {_question(answer): answer["finish_reason"] for answer in answers if answer["score"] is None}
     groups: dict[tuple[str, str], Answers] = defaultdict(list)
     for answer in answers:
         groups[answer["evaluator"], answer["group"]].append(answer)
-    totals = [
-        {
-            "evaluator": evaluator,
-            "group": group,
-            "left_out_as_trained_on": plan.seen[evaluator],
-            **_totals(rows),
-            "by_kind": {
-                kind: _totals(_of(rows, "kind", kind)) for kind in sorted({row["kind"] for row in rows})
-            },
-        }
-        for (evaluator, group), rows in sorted(
-            groups.items(), key=lambda item: (item[0][0], item[0][1] != "trained")
+    totals = []
+    for (name, group), every in sorted(
+        groups.items(), key=lambda item: (item[0][0], item[0][1] != "trained")
+    ):
+        scored, of = [row for row in every if _question(row) not in lost], plan.of(name)
+        kinds = sorted({row["kind"] for row in scored})
+        reasons = Counter(lost[each] for each in dict.fromkeys(map(_question, every)) if each in lost)
+        totals.append(
+            {
+                "evaluator": name,
+                "group": group,
+                "unit": of.unit,
+                "higher_is_better": of.higher_is_better,
+                "left_out_as_trained_on": plan.seen[name],
+                "contaminated": plan.contaminated[name],
+                "not_scored": dict(sorted(reasons.items())),
+                **_totals(scored, of),
+                "by_kind": {kind: _totals(_of(scored, "kind", kind), of) for kind in kinds},
+            }
         )
-    ]
-    for other in ("base", "teacher_prompt"):
+    for other in SYSTEMS[:-1]:
         gains.adjust(total[name] for total in totals if (name := f"student_minus_{other}") in total)
-    scores = {"interval": "95%", "evaluations": totals}
+    scores = {"interval": "95%", **about, "evaluations": totals}
     write_whole(folder / "scores.json", json.dumps(scores, indent=1, ensure_ascii=False).encode() + b"\n")
     return [table, folder / "scores.json"]
+
+
+def _question(answer: Mapping[str, Any]) -> tuple[str, str]:
+    return answer["evaluator"], answer["question_id"]
 
 
 def read(folder: Path) -> Scores:
@@ -174,44 +100,109 @@ def _of(rows: Iterable[dict[str, Any]], key: str, value: str) -> Answers:
     return [row for row in rows if row[key] == value]
 
 
-def _totals(rows: Answers) -> dict[str, Any]:
+def _totals(rows: Answers, of: Evaluation) -> dict[str, Any]:
     from synth.evaluators import stats
 
-    by_system = {name: of for name in SYSTEMS if (of := _of(rows, "system", name))}
-    totals: dict[str, Any] = {"questions": len(by_system["base"]), "systems": {}}
-    clusters = [row["cluster"] or row["question_id"] for row in by_system["base"]]
-    for name, of in by_system.items():
-        scores = [row["score"] for row in of]
-        low, high = stats.interval(scores, clusters)
+    by_system = {name: its for name in SYSTEMS if (its := _of(rows, "system", name))}
+    totals: dict[str, Any] = {"questions": len(next(iter(by_system.values()), [])), "systems": {}}
+    for name, its in by_system.items():
+        details = sorted({key for row in its for key in row["details"]})
         totals["systems"][name] = {
-            "mean": sum(scores) / len(scores),
-            "low": low,
-            "high": high,
-            "cut_by_max_tokens": sum(row["finish_reason"] == "length" for row in of) / len(of),
-            "mean_tokens": sum(row["completion_tokens"] for row in of) / len(of),
+            **_mean([row["score"] for row in its], of.unit, clusters_of(its)),
+            "cut_by_max_tokens": sum(row["finish_reason"] == "length" for row in its) / len(its),
+            "mean_tokens": sum(row["completion_tokens"] for row in its) / len(its),
+            "mean_prompt_tokens": sum(row["prompt_tokens"] for row in its) / len(its),
+            "seconds": _latency([row["seconds"] for row in its if row["seconds"] is not None]),
+            "details": {
+                key: _mean(found, of.unit) | {"questions": len(found)}
+                for key in details
+                if (found := [row["details"][key] for row in its if key in row["details"]])
+            },
         }
-    for other in ("base", "teacher_prompt"):
+    for other in SYSTEMS[:-1]:
         if other in by_system and "student" in by_system:
             before, after = ([row["score"] for row in by_system[name]] for name in (other, "student"))
-            totals[f"student_minus_{other}"] = asdict(stats.paired(before, after, clusters))
+            ways = {"bounded": not of.unit, "higher_is_better": of.higher_is_better}
+            gain = stats.paired(before, after, clusters_of(by_system["student"]), **ways)
+            totals[f"student_minus_{other}"] = asdict(gain)
     return totals
 
 
+def clusters_of(answers: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The cluster of each answer's question; one that names none is its own."""
+    return [answer["cluster"] or answer["question_id"] for answer in answers]
+
+
+def _mean(scores: Sequence[float], unit: str, clusters: Sequence[str] = ()) -> dict[str, float]:
+    """Mean and interval; that of shares is cut to [0, 1]."""
+    from synth.evaluators import stats
+
+    low, high = (stats.mean_interval if unit else stats.interval)(scores, clusters)
+    return {"mean": sum(scores) / len(scores), "low": low, "high": high}
+
+
+def _latency(seconds: Sequence[float]) -> dict[str, float] | None:
+    """Seconds a request: mean, median and 95th percentile, over so many; None without any."""
+    if not seconds:
+        return None
+    p50, p95 = np.percentile(seconds, [50, 95])
+    mean = sum(seconds) / len(seconds)
+    return {"mean": mean, "p50": float(p50), "p95": float(p95), "requests": len(seconds)}
+
+
 def sentences(scores: Scores) -> list[str]:
-    """The totals as lines for a person, shares in percent with 95% intervals."""
+    """The totals as lines for a person, shares in percent, all with 95% intervals."""
     lines = []
     for total in scores["evaluations"]:
         name = total["evaluator"] + (f", {NAMES.get(group, group)}" if (group := total["group"]) else "")
-        shares = []
-        for system in SYSTEMS:
-            if (of := total["systems"].get(system)) is not None:
-                shares.append(f"{system} {_share(of['mean'])} [{_share(of['low'])}, {_share(of['high'])}]")
-        lines.append(f"{name}, {total['questions']} held-out questions: " + " · ".join(shares))
-        for other in ("base", "teacher_prompt"):
+        systems = {system: total["systems"][system] for system in SYSTEMS if system in total["systems"]}
+        means = [f"{system} {shown(total, of)}" for system, of in systems.items()]
+        lines.append(f"{name}, {total['questions']} held-out questions: " + " · ".join(means))
+        for other in SYSTEMS[:-1]:
             if (gain := total.get(f"student_minus_{other}")) is not None:
                 lines.append(f"  student - {other}: {gains.sentence(gain, total)}")
+        lines += [f"  {line}" for line in (*_beside(systems), *_left_out(total))]
     return lines
+
+
+def shown(total: Mapping[str, Any], of: Mapping[str, Any]) -> str:
+    """A mean and its interval in the evaluation's unit: of shares `61.0% [55.1%, 66.7%]`."""
+    if unit := total.get("unit"):
+        return f"{of['mean']:.3f} [{of['low']:.3f}, {of['high']:.3f}] {unit}"
+    return f"{_share(of['mean'])} [{_share(of['low'])}, {_share(of['high'])}]"
 
 
 def _share(value: float) -> str:
     return f"{100 * value:.1f}%"
+
+
+def _beside(systems: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Each figure beside the score, and what an answer cost, of all systems."""
+    lines = []
+    for key in dict.fromkeys(key for of in systems.values() for key in of.get("details", ())):
+        found = {name: of["details"][key] for name, of in systems.items() if key in of["details"]}
+        means = [f"{name} {it['mean']:.3f} [{it['low']:.3f}, {it['high']:.3f}]" for name, it in found.items()]
+        counts = "/".join(str(count) for count in dict.fromkeys(it["questions"] for it in found.values()))
+        lines.append(f"{key} (mean over {counts} questions): " + " · ".join(means))
+    if costs := [_cost(name, of) for name, of in systems.items() if of.get("seconds")]:
+        lines.append("an answer takes (prompt + completion, latency): " + " · ".join(costs))
+    return lines
+
+
+def _cost(name: str, of: Mapping[str, Any]) -> str:
+    took = of["seconds"]
+    latency = f"{took['mean']:.2f} s (median {took['p50']:.2f}, p95 {took['p95']:.2f})"
+    return f"{name} {of['mean_prompt_tokens']:.0f} + {of['mean_tokens']:.0f} tokens, {latency}"
+
+
+def _left_out(total: Mapping[str, Any]) -> list[str]:
+    """What of the questions is not in the totals, and what in them should not be."""
+    lines = []
+    if seen := total.get("left_out_as_trained_on"):
+        lines.append(f"{seen} more were trained on, and not asked")
+    if found := total.get("contaminated"):
+        lines.append(
+            f"{found} asked stand word for word in training rows; [[select]] decontaminate removes such"
+        )
+    lines += [f"{count} more not scored: {why}" for why, count in total.get("not_scored", {}).items()]
+    return lines

@@ -60,6 +60,9 @@ USE: dict[str, dict[str, str]] = {
     "evaluate": {
         "instruction_check": "synth.evaluators.instruction_check:InstructionCheck",
         "exact_match": "synth.evaluators.exact_match:ExactMatch",
+        "multiple_choice": "synth.evaluators.multiple_choice:MultipleChoice",
+        "pairwise": "synth.evaluators.pairwise:Pairwise",
+        "perplexity": "synth.evaluators.perplexity:Perplexity",
     },
 }
 """The steps that ship, by recipe table and `use` name."""

@@ -276,23 +276,50 @@ class Question:
     fields: Mapping[str, JSON] = field(default_factory=dict)
 
 
-class Evaluator(Step, ABC):
-    """Questions, and how to grade an answer."""
+@dataclass(frozen=True, slots=True)
+class Graded:
+    """A system's score on one question, figures shown beside it, and what it answered or chose."""
+
+    score: float
+    details: Mapping[str, float] = field(default_factory=dict)
+    answer: str = ""
+    tokens: int = 0
+
+
+class Evaluation(Step, ABC):
+    """Questions with a score for each: what `Evaluator` and the bases in `synth.evaluators.bases` share."""
+
+    unit: ClassVar[str] = ""
+    """What a score is in; "" where it goes from 0 (wrong) to 1 (right)."""
+    higher_is_better: ClassVar[bool] = True
+
+    @property
+    def known(self) -> bool:
+        """Whether `questions` gives them before there is a run; else it gives none."""
+        return True
 
     @abstractmethod
     def questions(self) -> Iterable[Question]:
         """Every question, in a fixed order."""
 
+
+class Evaluator(Evaluation):
+    """Questions that a model is asked, and how to grade an answer."""
+
     @abstractmethod
     def grade(self, question: Question, answer: str) -> float:
         """A score from 0 (wrong) to 1 (right)."""
+
+    def details(self, question: Question, answer: str) -> Mapping[str, float]:
+        """Figures from 0 to 1 beside the score: each is shown as its mean over the questions that have it."""
+        return {}
 
 
 BASES: dict[str, tuple[type[Step], ...]] = {
     "generate": (Strategy,),
     "filter": (Filter, Judge),
     "select": (Selector,),
-    "evaluate": (Evaluator,),
+    "evaluate": (Evaluator, Evaluation),
 }
 
 

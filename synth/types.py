@@ -78,6 +78,8 @@ class Sampling(TypedDict, total=False):
     choice: list[str]
     seed: int
     sample: int
+    scored: list[int]
+    """Token ids that the model scores instead of answering; the prompt is then ""."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,8 @@ class Reply:
 
     `finish_reason` is the endpoint's own word: "stop" where the model ended by itself, "length" where
     `max_tokens` cut it. `logprobs` holds, for each generated token, the candidates with their
-    log-probabilities (nats), where `top_logprobs` was asked. `key` is the request's key in the journal.
+    log-probabilities (nats), where `top_logprobs` was asked; where `scored` was, it holds for each of those
+    tokens but the first its own, by its id. `key` is the request's key in the journal.
     """
 
     text: str

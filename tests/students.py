@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 from projects import edit, jsonl
 
-from synth import scoring
+from synth import scoring, systems
 from synth.pipeline import Run, open_run
 from synth.store import write_parquet
 
@@ -73,8 +74,8 @@ def score(run: Run, base: Sequence[float], student: Sequence[float], weights: by
         for system, scores in (("base", base), ("student", student))
         for question, score in zip(questions, scores, strict=True)
     ]
-    plan = scoring.Plan([], {"exact_match": 0}, "")
-    run.dataset.record("evaluate", {"inputs": "x"}, scoring.write(place, plan, answers))
+    plan = systems.plan(run)
+    run.dataset.record("evaluate", {"inputs": "x"}, scoring.write(place, plan, answers, {}))
 
 
 def moved(run: Run, folder: str) -> Run:
@@ -82,7 +83,7 @@ def moved(run: Run, folder: str) -> Run:
     return Run(run.checked, type(run.dataset)(run.folder.with_name(folder)), run.say)
 
 
-def answer(question_id: str, question: str, system: str, score: float) -> dict[str, object]:
+def answer(question_id: str, question: str, system: str, score: float) -> dict[str, Any]:
     """One graded answer of `scores.parquet`."""
     return {
         "evaluator": "exact_match",
@@ -95,5 +96,8 @@ def answer(question_id: str, question: str, system: str, score: float) -> dict[s
         "answer": "",
         "finish_reason": "stop",
         "score": score,
+        "details": {},
+        "prompt_tokens": 1,
         "completion_tokens": 1,
+        "seconds": None,
     }

@@ -18,6 +18,9 @@ READ |= {"readers", "documents", "taxonomy", "sandbox", "schemas", "answers", "t
 READ |= {"judging", "weights", "items", "compute", "tables"}
 TOP = {
     "account",
+    "asking",
+    "passages",
+    "systems",
     "catalogue",
     "check",
     "curation",

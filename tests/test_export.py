@@ -12,11 +12,12 @@ from datasets import load_dataset
 from projects import make_project
 from rows import calling, record
 
+from synth.check import check
 from synth.export import write_train
-from synth.prompts import Prompts
 from synth.recipe import Recipe, load_recipe
-from synth.scoring import plan
+from synth.runs import Run
 from synth.store import TOOL_SCHEMA, Dataset, read_parquet, sha256, to_table, write_parquet
+from synth.systems import plan
 from synth.types import Record, Status
 
 
@@ -114,8 +115,10 @@ def test_a_question_that_a_row_with_tools_asks_is_known_as_trained_on(tmp_path: 
     questions.write_text(
         '{"question": "Book a bike for 3 days.", "answer": "1"}\n{"question": "Other?", "answer": "1"}\n'
     )
-    file.write_text(f'{file.read_text()}\n[[evaluate]]\nuse = "exact_match"\npath = "eval.jsonl"\n')
+    student = '[student]\nmodel = "local"\nendpoint = "http://127.0.0.1:9/v1"\n'
+    evaluate = '[[evaluate]]\nuse = "exact_match"\npath = "eval.jsonl"\n'
+    file.write_text(f"{file.read_text()}\n{student}\n{evaluate}")
     recipe = load_recipe(file)
     dataset = curated(tmp_path / "run", [named(calling(), "c")])
     write_train(dataset, recipe)
-    assert plan(recipe, Prompts(recipe.root), dataset).seen == {"exact_match": 1}
+    assert plan(Run(check(recipe), dataset, print)).seen == {"exact_match": 1}

@@ -125,7 +125,7 @@ def test_scores_stand_there_with_their_intervals_and_gains(tmp_path: Path, loade
     (dataset.folder / "scores.json").write_text(json.dumps(scores))
     dataset.record("evaluate", {"inputs": "x"}, [])
     text = Read(page.render(dataset, loaded)).text
-    assert "exact_match, 100 held-out questions base 10.0% [5.0, 20.0] student 60.0% [50.0, 70.0]" in text
+    assert "exact_match, 100 held-out questions base 10.0% [5.0%, 20.0%] student 60.0% [50.0%, 70.0%]" in text
     assert "student - base: +50.0 points [+40.0, +60.0], 55 better, 5 worse, exact McNemar p = 1e-09" in text
 
 

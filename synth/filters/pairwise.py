@@ -4,19 +4,16 @@ Judges prefer a place: in that paper GPT-4 kept its verdict after a swap in 65% 
 order alone is a tie.
 """
 
-import asyncio
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from synth.errors import DataError
-from synth.judging import NEEDS, NO_SCORE, TOP, Read, framed, odds, written
+from synth.judging import COMPARED, NEEDS, NO_SCORE, Read, better
 from synth.prompts import Prompts
 from synth.steps import Judge
 from synth.types import Ask, Capability, Message, Record, Verdict, said
-
-PLACES = ["1", "2"]
 
 
 class Pairwise(Judge):
@@ -34,14 +31,7 @@ class Pairwise(Judge):
     prompt: str = "pairwise/judge"
     """Gets `question`, `first` and `second` in their frames, `criteria` and `written`; the reply must be 1 or
     2, and with `written` end in `Score: N`."""
-    criteria: tuple[str, ...] = Field(
-        default=(
-            "It does what was asked.",
-            "What it says is right.",
-            "It is clear and to the point; a longer answer is not a better one.",
-        ),
-        min_length=1,
-    )
+    criteria: tuple[str, ...] = Field(default=COMPARED, min_length=1)
     """By what the answers are compared, all together."""
     read: Read = "odds"
     """"odds": the likelier answer of the judge's first token, even odds are a tie. "choice": the one that it
@@ -69,16 +59,14 @@ class Pairwise(Judge):
             DataError: the record's field holds no answer.
         """
         answer, other = record.answer, self._other(record)
-        if " ".join(answer.split()) == " ".join(other.split()):
-            return self._verdict(0.5)
-        found = await asyncio.gather(
-            self._wins(framed(question=record.question, first=answer, second=other), ask, prompts),
-            self._wins(framed(question=record.question, first=other, second=answer), ask, prompts),
-        )
-        if found[0] is None or found[1] is None:
-            return Verdict(self.name, False, None, NO_SCORE)
-        before, behind = found[0] - 0.5, 0.5 - found[1]
-        return self._verdict(0.5 if before * behind <= 0 else 1.0 if before > 0 else 0.0)
+
+        def turns(shown: Mapping[str, str]) -> list[Message]:
+            return prompts.render(
+                self.prompt, {**shown, "criteria": self.criteria, "written": self.read == "text"}
+            )
+
+        score = await better(ask, turns, (record.question, answer, other), self.read, self.max_tokens)
+        return Verdict(self.name, False, None, NO_SCORE) if score is None else self._verdict(score)
 
     def _other(self, record: Record) -> str:
         value = record.fields.get(self.against)
@@ -100,16 +88,3 @@ class Pairwise(Judge):
         if score < 1 and self.keep == "win":
             return Verdict(self.name, False, score, "is not better than the other answer in both orders")
         return Verdict(self.name, True, score)
-
-    async def _wins(self, shown: Mapping[str, str], ask: Ask, prompts: Prompts) -> float | None:
-        """How likely the judge is to prefer the first answer, 0 or 1 without odds; None without a verdict."""
-        told = {**shown, "criteria": self.criteria, "written": self.read == "text"}
-        turns = prompts.render(self.prompt, told)
-        if self.read == "odds":
-            shares = odds(await ask(turns, temperature=0.0, max_tokens=1, top_logprobs=TOP), PLACES)
-            return shares[PLACES[0]] if shares else None
-        if self.read == "choice":
-            chosen: str | None = (await ask(turns, temperature=0.0, choice=PLACES)).text
-        else:
-            chosen = written(await ask(turns, temperature=0.0, max_tokens=self.max_tokens), PLACES)
-        return float(chosen == PLACES[0]) if chosen in PLACES else None

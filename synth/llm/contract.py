@@ -83,6 +83,9 @@ def request(
 ) -> tuple[str, dict[str, Any]]:
     """Path below /v1 and body of one request for `n` samples."""
     given: dict[str, Any] = dict(sampling)
+    if "scored" in sampling:
+        one = {"max_tokens": 1, "temperature": 0.0}  # a server writes at least one token
+        return "/completions", {"model": model, "prompt": sampling["scored"], "prompt_logprobs": 0, **one}
     body = {name: value for name, value in given.items() if name not in LOCAL}
     body["model"] = model
     if n > 1:
@@ -145,7 +148,9 @@ def replies(
                 completion_tokens=total if len(keys) == 1 else len(choice.get("token_ids") or ()),
                 model=model,
                 key=key,
-                logprobs=_logprobs(choice.get("logprobs"), chat=chat),
+                logprobs=_logprobs(choice.get("logprobs"), chat=chat)
+                if "scored" not in sampling
+                else _scores(choice.get("prompt_logprobs"), sampling["scored"]),
                 seconds=seconds,
             )
             for number, (choice, key) in enumerate(zip(choices, keys, strict=False))
@@ -180,6 +185,16 @@ def _logprobs(data: Mapping[str, Any] | None, *, chat: bool) -> tuple[Mapping[st
         steps = data.get("content") or ()
         return tuple({top["token"]: top["logprob"] for top in step["top_logprobs"]} for step in steps)
     return tuple(dict(step or {}) for step in data.get("top_logprobs") or ())
+
+
+def _scores(
+    data: Sequence[Mapping[str, Any] | None] | None, ids: Sequence[int]
+) -> tuple[Mapping[str, float], ...]:
+    """The log-probability of each token but the first, by its id."""
+    if data is None or len(data) != len(ids):
+        raise Malformed("no log-probabilities of the prompt's tokens")
+    found = zip(data[1:], ids[1:], strict=True)
+    return tuple({str(token): float((step or {})[str(token)]["logprob"])} for step, token in found)
 
 
 def fits(reply: Reply, sampling: Sampling) -> bool:

@@ -91,3 +91,25 @@ def test_a_missing_file_and_bytes_that_are_no_text_are_named(tmp_path: Path) -> 
     (tmp_path / "latin.jsonl").write_bytes(b'{"question": "caf\xe9"}')
     with pytest.raises(DataError, match="no UTF-8"):
         list(ExactMatch(path=str(tmp_path / "latin.jsonl")).questions())
+
+
+@pytest.mark.parametrize(
+    ("answer", "strict", "flexible"),
+    [
+        ("So 3 + 4.\n#### 1,234", 1.0, 1.0),
+        ("#### 1234\nThat is 5 more.", 1.0, 0.0),
+        ("It comes to $1,234.", 0.0, 1.0),
+        ("#### $1234", 0.0, 1.0),
+        ("#### 5\n#### 1234", 0.0, 1.0),
+        ("Nothing.", 0.0, 0.0),
+    ],
+)
+def test_gsm8ks_two_figures_stand_beside_the_score(answer: str, strict: float, flexible: float) -> None:
+    evaluator = ExactMatch(path="unused.jsonl")
+    question = Question("1", [], fields={"answer": "617 twice.\n#### 1,234"})
+    assert evaluator.details(question, answer) == {"strict": strict, "flexible": flexible}
+
+
+def test_a_reference_that_is_no_number_has_no_such_figures() -> None:
+    question = Question("1", [], fields={"answer": "Paris"})
+    assert ExactMatch(path="unused.jsonl").details(question, "Paris") == {}
