@@ -180,9 +180,12 @@ def _target(name: str, total: Total, margin: float) -> Finding:
         return Finding("target", name, False, NOTHING)
     gain = total[f"student_minus_{other}"]
     wide = abs(gain["difference"]) > total.get("seed_range", 0.0)
+    needs = gains.needs(gain)
     if gains.lower_is_better(total):
-        return Finding("target", name, wide and gain["high"] < -margin, _said(total, "below", -margin))
-    return Finding("target", name, wide and gain["low"] > margin, _said(total, "above", margin))
+        return Finding(
+            "target", name, wide and gain["high"] < -margin, _said(total, "below", -margin) + needs
+        )
+    return Finding("target", name, wide and gain["low"] > margin, _said(total, "above", margin) + needs)
 
 
 def _guard(name: str, total: Total, allowed: float) -> Finding:
@@ -203,7 +206,7 @@ def _said(total: Total, side: str, bound: float) -> str:
     if "seeds" in total:
         spread = gains.in_unit(total["seed_range"], total)
         must += f"; {total['seeds']} seeds differ by {spread}, which it must exceed"
-    return must + gains.needs(gain)
+    return must
 
 
 def _contamination(run: Run, totals: Mapping[str, Total]) -> Finding:
