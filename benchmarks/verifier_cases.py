@@ -2,6 +2,7 @@
 
 import ast
 import copy
+import itertools
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -302,6 +303,34 @@ def schemas(rows: list[Row]) -> Iterator[Case]:
         yield Case(step, False, "cut", text[:-1])
         yield Case(step, False, "a comma too many", text[:-1] + ",}")
         yield Case(step, False, "single quotes", text.replace('"', "'"))
+
+
+def quotations(rows: list[Row]) -> Iterator[Case]:
+    """Dolly's outputs as texts: five words in a row and a number of each as an object, and spoilt."""
+    step = {"use": "grounded_values"}
+    for row, other in itertools.pairwise(rows):
+        text = row["output"]
+        words = [word for word in text.split() if any(map(str.isalnum, word))]
+        if len(words) < 12 or len({word.lower() for word in words[4:9]}) < 5:
+            continue
+        fields, said = {"text": text}, words[4:9]
+        figures = [int(word) for word in words if word.isascii() and word.isdigit()][:1]
+        value = {"said": " ".join(said), **({"figure": figures[0]} if figures else {})}
+        yield Case(step, True, "as it stands", json.dumps(value), fields)
+        capitals = {**value, "said": " ".join(said).upper()}
+        yield Case(step, True, "in capitals, fenced", f"```json\n{json.dumps(capitals)}\n```", fields)
+        yield Case(step, True, "nested", json.dumps({"rows": [value], "known": True, "more": None}), fields)
+        wrong = {
+            "two words swapped": [*said[:2], said[3], said[2], said[4]],
+            "a word left out": [*said[:2], *said[3:]],
+            "a word put in": [*said[:2], "verily", *said[2:]],
+            "the last word cut": [*said[:-1], said[-1][: max(1, len(said[-1]) // 2)] + "x"],
+            "words of another row": other["output"].split()[:5],
+        }
+        for kind, altered in wrong.items():
+            yield Case(step, False, kind, json.dumps({**value, "said": " ".join(altered)}), fields)
+        for figure in figures:
+            yield Case(step, False, "ten million more", json.dumps({"figure": figure + 10**7}), fields)
 
 
 def patterns(rows: list[Row]) -> Iterator[Case]:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from verifier_cases import Case, choices, code, constraints, maths, patterns, schemas
+from verifier_cases import Case, choices, code, constraints, maths, patterns, quotations, schemas
 
 from synth.evaluators.stats import wilson
 from synth.steps import Filter, build
@@ -30,6 +30,7 @@ NEEDED = {
     "code_tests": "humaneval/HumanEval.jsonl.gz",
     "constraint": "ifeval/input_data.jsonl",
     "schema": "dolly/dolly_3k.json",
+    "grounded_values": "dolly/dolly_3k.json",
     "regex": "bbh/word_sorting.json",
     "choice": "bbh/navigate.json",
 }
@@ -38,6 +39,7 @@ CASES: dict[str, Callable[[list[dict[str, Any]]], Iterator[Case]]] = {
     "code_tests": code,
     "constraint": constraints,
     "schema": schemas,
+    "grounded_values": quotations,
     "regex": patterns,
     "choice": choices,
 }

@@ -1,8 +1,10 @@
-"""What an answer says in the end: its number, its label, its code. Shared by filters and evaluators."""
+"""What an answer says in the end: number, label, code, JSON. Shared by filters and evaluators."""
 
 import re
 from collections.abc import Sequence
 from fractions import Fraction
+
+import orjson
 
 MARKED = re.compile(
     r"####[ \t]*+((?!\d+[.)]\s+\S)[-+(*]*(?:[$\u20ac\u00a3]|\\\$)?\s?[-+]?\.?\d[^\n]*|\S[^\n]*(?=\s*\Z))"
@@ -119,6 +121,16 @@ def unfenced(text: str) -> str:
     """The content of the one fence that a text is, or holds; else the text."""
     blocks = fences(text)
     return blocks[0][1].strip() if len(blocks) == 1 else text.strip()
+
+
+def json_of(answer: str) -> object:
+    """The JSON that an answer is, alone or in the one fenced block of a text.
+
+    Raises:
+        ValueError: it is none.
+    """
+    value: object = orjson.loads(unfenced(answer))
+    return value
 
 
 def python_of(answer: str) -> str:

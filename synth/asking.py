@@ -18,11 +18,12 @@ from synth.models import Models
 from synth.runs import Run
 from synth.scoring import Answers
 from synth.steps import Evaluator, Graded, Question
+from synth.store import sha256
 from synth.student.data import IGNORED
 from synth.systems import SYSTEMS, Item, Plan
 from synth.tables import Student
 from synth.types import Ask, Message, Reply
-from synth.weights import find_model
+from synth.weights import find_model, identify
 
 Encode = Callable[[Sequence[Message], Sequence[Mapping[str, Any]]], tuple[list[int], list[int]]]
 """Turns and tools to token ids and labels, as for training: `IGNORED` is not measured."""
@@ -50,27 +51,27 @@ async def evaluate(run: Run, plan: Plan, identity: str) -> tuple[Answers, dict[s
     answers: Answers = []
     with run.journal() as journal:
         async with Models(journal, run.folder / "logs", run.say) as models:
-            for role, named in ((_untrained(student, folder), None), (tuned, identity)):
-                systems = SYSTEMS[-1:] if named else SYSTEMS[:-1]
-                asker = models.asker(systems[0], role, identity=named, local=local)
+            base, named = _untrained(student, folder)
+            for role, model, systems in ((base, named, SYSTEMS[:-1]), (tuned, identity, SYSTEMS[-1:])):
+                asker = models.asker(systems[0], role, identity=model, local=local)
                 for system in systems:
                     answers += await ask(plan, system, asker.of("evaluate"), encode, role.max_model_len)
                     refuse(plan, answers, run.recipe.run.max_failed)
                 await models.release()
-                place = find_model(role.model, run.say)
-                answers += await asyncio.to_thread(measure, plan, systems[0], place, run.folder / "measured")
+                answers += await asyncio.to_thread(measure, run, plan, systems[0], role.model)
             if any(isinstance(each, PairEvaluator) for each in plan.evaluations.values()):
                 answers = await judge(plan, answers, _judge(run, plan, models), run)
         asked = {name: asker.meter.to_json() for name, asker in models.askers.items()}
     return answers, asked
 
 
-def _untrained(student: Student, folder: Path) -> Student:
-    """The base, with the chat template that the student was given."""
+def _untrained(student: Student, folder: Path) -> tuple[Student, str]:
+    """The base, with the chat template that the student was given, and what it is called in request keys."""
+    name, template = identify(student.model), folder / "chat_template.jinja"
     if student.template is None or student.endpoint:
-        return student
-    flags = (*student.flags, "--chat-template", str(folder / "chat_template.jinja"))
-    return student.model_copy(update={"flags": flags})
+        return student, name
+    flags = (*student.flags, "--chat-template", str(template))
+    return student.model_copy(update={"flags": flags}), f"{name}+{sha256(template)[:8]}"
 
 
 def _encoder(plan: Plan, folder: Path) -> Encode | None:
@@ -175,25 +176,21 @@ def refuse(plan: Plan, answers: Answers, most: float) -> None:
             )
 
 
-def measure(plan: Plan, system: str, model: Path | str, out: Path) -> Answers:
-    """What the programs of model evaluators find of a model."""
+def measure(run: Run, plan: Plan, system: str, model: str) -> Answers:
+    """What the programs of model evaluators find of a model, which is not served meanwhile."""
     rows: Answers = []
     for name, evaluation in plan.evaluations.items():
         if isinstance(evaluation, ModelEvaluator):
-            place = out / name / system
-            place.mkdir(parents=True, exist_ok=True)
-            found = evaluation.measure(model, place)
+            out = run.folder / "measured" / name / system
+            out.mkdir(parents=True, exist_ok=True)
+            found = evaluation.measure(find_model(model, run.say), out)
             rows += [_row(name, question, system, graded, "measured") for question, graded in found]
     return rows
 
 
 def about(run: Run, plan: Plan) -> dict[str, Any]:
     """What to know of the scores beside them: who served and who judged."""
-    student = run.recipe.student
-    assert student is not None
     found: dict[str, Any] = {"served_by": "vLLM" if server.build_of_vllm() else "transformers"}
-    if student.endpoint:
-        found["served_by"] = "its endpoint"
     if any(isinstance(each, PairEvaluator) for each in plan.evaluations.values()):
         found |= {"judge": run.recipe.roles["judge"].model, "judge_is_teacher": is_teacher(run)}
     return found
@@ -234,19 +231,20 @@ async def judge(plan: Plan, answers: Answers, asker: Asker, run: Run) -> Answers
         assert isinstance(evaluation, PairEvaluator)
         keys = [(item.name, item.question.id, system) for system in ("student", evaluation.against)]
         mine, other = (by[key] for key in keys)
-        if any(row["finish_reason"].startswith(FAILED) for row in (mine, other)):
-            return
-        texts, judge = (mine["answer"], other["answer"]), asker.of(item.name)
+        texts, judge, graded = (mine["answer"], other["answer"]), asker.of(item.name), None
+        reasons = [row["finish_reason"] for row in (mine, other) if row["finish_reason"].startswith(FAILED)]
         try:
-            graded = await evaluation.compare(item.question, *texts, judge, run.checked.prompts)
+            if not reasons:
+                graded = await evaluation.compare(item.question, *texts, judge, run.checked.prompts)
+            why = [*reasons, NO_VERDICT][0]
         except RequestFailed as failed:
-            by[keys[0]] = mine | {"finish_reason": f"the judge {FAILED}{failed}"}
-            return
+            why = f"the judge {FAILED}{failed}"
         if graded is None:
-            by[keys[0]] = mine | {"finish_reason": NO_VERDICT}
-            return
-        by[keys[0]] = mine | {"score": graded.score, "details": dict(graded.details)}
-        by[keys[1]] = other | {"score": 0.5}
+            rows = zip(keys, (mine, other), strict=True)
+            by.update((key, row | {"finish_reason": why}) for key, row in rows)
+        else:
+            by[keys[0]] = mine | {"score": graded.score, "details": dict(graded.details)}
+            by[keys[1]] = other | {"score": 0.5}
 
     await _all([one(item) for item in pairs])
     for name in dict.fromkeys(item.name for item in pairs):

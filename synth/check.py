@@ -271,13 +271,11 @@ def _check_evaluation(recipe: Recipe, student: Student, key: str, evaluation: Ev
     if against != "base" and getattr(student, against) is None:
         mend = f"is a system that [student] {against} makes; add it"
         raise RecipeError(recipe.file, f"{key}.against", mend)
-    if not evaluation.known:
-        return
     try:
         empty = not any(True for _ in evaluation.questions())
     except OSError as error:
         raise RecipeError(recipe.file, key, f"{error.filename}: {error.strerror}") from error
-    if empty:
+    if empty and evaluation.known:
         raise DataError(recipe.file, f"{key}: has no questions; put at least one in")
 
 

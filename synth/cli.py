@@ -137,12 +137,31 @@ def dedup(
 def train(
     target: OrDataset,
     recipe: OfRecipe = None,
+    launcher: Annotated[
+        str | None, typer.Option(help="Train in several processes: accelerate or torchrun starts them.")
+    ] = None,
+    processes: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes on this machine; one for each visible GPU by default."),
+    ] = None,
+    sharding: Annotated[
+        str, typer.Option(help="ddp: each process holds the model; fsdp2: each holds a part of it.")
+    ] = "ddp",
+    nodes: Annotated[int, typer.Option(min=1, help="Machines; run the same command on each.")] = 1,
+    node_rank: Annotated[int, typer.Option(min=0, help="Which of them this is, from 0.")] = 0,
+    rdzv: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where node 0 is reached.")] = "",
     rows: Rows = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show one row with its trained tokens marked, and counts.")
     ] = False,
 ) -> None:
-    """Fine-tune the student on a run's training set, or on a dataset that a recipe curates first."""
+    """Fine-tune the student on a run's training set, or on a dataset that a recipe curates first.
+
+    In this process, or by a launcher in several.
+    """
+    launch = None
+    if launcher is not None or processes is not None or nodes > 1:
+        launch = pipeline.Launch(launcher or "accelerate", processes, sharding, nodes, node_rank, rdzv)
     opened = _of_run_or_rows(target, recipe, rows)
     if recipe is not None:
         pipeline.curate(opened)
@@ -151,7 +170,7 @@ def train(
             out.print(line, soft_wrap=True, markup=False, highlight=False)
         return
     with steps_shown() as stepped:
-        pipeline.train(opened, stepped)
+        pipeline.train(opened, stepped, launch)
     close(opened)
 
 

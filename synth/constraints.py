@@ -157,16 +157,19 @@ def _two_responses(text: str, _: Arguments) -> bool:
     )
 
 
-def _count(value: object) -> str:
+def needs_count(value: object) -> str:
+    """What an argument must be that counts something; "" where it is."""
     return "" if type(value) is int and value > 0 else "a whole number above 0"
 
 
-def _text(value: object) -> str:
+def needs_text(value: object) -> str:
+    """What an argument must be that is one text; "" where it is."""
     return "" if isinstance(value, str) and value.strip() else "a text"
 
 
-def _texts(value: object) -> str:
-    right = isinstance(value, list | tuple) and value and not any(map(_text, value))
+def needs_texts(value: object) -> str:
+    """What an argument must be that is a list of texts; "" where it is."""
+    right = isinstance(value, list | tuple) and value and not any(map(needs_text, value))
     return "" if right else "a list of texts"
 
 
@@ -177,26 +180,28 @@ def _relation(value: object) -> str:
 Argument = Callable[[object], str]
 """What an argument must be where the value isn't that; "" where it is."""
 
-KINDS: dict[str, tuple[Checker, Mapping[str, Argument]]] = {
+Kinds = Mapping[str, tuple[Checker, Mapping[str, Argument]]]
+
+KINDS: Kinds = {
     "lowercase": (_lowercase, {}),
     "uppercase": (_uppercase, {}),
     "quotation": (_quotation, {}),
     "no_comma": (_no_comma, {}),
-    "end_phrase": (_end_phrase, {"phrase": _text}),
-    "start_phrase": (_start_phrase, {"phrase": _text}),
+    "end_phrase": (_end_phrase, {"phrase": needs_text}),
+    "start_phrase": (_start_phrase, {"phrase": needs_text}),
     "title": (_title, {}),
-    "bullet_count": (_bullet_count, {"count": _count}),
-    "numbered_list": (_numbered_list, {"count": _count}),
-    "keywords": (_keywords, {"keywords": _texts}),
-    "forbidden_words": (_forbidden_words, {"words": _texts}),
-    "mentions": (_mentions, {"words": _texts}),
-    "word_count": (_word_count, {"relation": _relation, "count": _count}),
-    "sentence_count": (_sentence_count, {"relation": _relation, "count": _count}),
-    "paragraph_count": (_paragraph_count, {"count": _count}),
-    "placeholder_count": (_placeholder_count, {"count": _count}),
-    "postscript": (_postscript, {"marker": _text}),
-    "json_format": (_json_format, {"keys": _texts}),
-    "highlight_count": (_highlight_count, {"count": _count}),
+    "bullet_count": (_bullet_count, {"count": needs_count}),
+    "numbered_list": (_numbered_list, {"count": needs_count}),
+    "keywords": (_keywords, {"keywords": needs_texts}),
+    "forbidden_words": (_forbidden_words, {"words": needs_texts}),
+    "mentions": (_mentions, {"words": needs_texts}),
+    "word_count": (_word_count, {"relation": _relation, "count": needs_count}),
+    "sentence_count": (_sentence_count, {"relation": _relation, "count": needs_count}),
+    "paragraph_count": (_paragraph_count, {"count": needs_count}),
+    "placeholder_count": (_placeholder_count, {"count": needs_count}),
+    "postscript": (_postscript, {"marker": needs_text}),
+    "json_format": (_json_format, {"keys": needs_texts}),
+    "highlight_count": (_highlight_count, {"count": needs_count}),
     "two_responses": (_two_responses, {}),
 }
 """Every kind: its checker, and its arguments with what each must be."""
@@ -204,11 +209,11 @@ KINDS: dict[str, tuple[Checker, Mapping[str, Argument]]] = {
 OPTIONAL = {("json_format", "keys")}
 
 
-def validate(kind: str, args: Arguments) -> None:
+def validate(kind: str, args: Arguments, kinds: Kinds = KINDS) -> None:
     """Raises ValueError, with the mend, where a kind is unknown or an argument missing, unknown or wrong."""
-    if kind not in KINDS:
-        raise ValueError(f'no constraint kind is called "{kind}"{near(kind, KINDS)}')
-    known = KINDS[kind][1]
+    if kind not in kinds:
+        raise ValueError(f'no constraint kind is called "{kind}"{near(kind, kinds)}')
+    known = kinds[kind][1]
     for key in args:
         if key not in known:
             hint = near(key, known) if known else "; it takes none"

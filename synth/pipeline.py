@@ -27,6 +27,9 @@ from synth.runs import Run as Run
 from synth.runs import open_run as open_run
 from synth.store import Counts, sha256, write_whole
 from synth.student.job import Job
+from synth.student.launch import Launch as Launch
+from synth.student.launch import join, runner
+from synth.student.publish import describe
 from synth.types import Prompt, Sampling
 from synth.units import Steps
 from synth.weights import find_model, identify
@@ -255,8 +258,12 @@ def _ask_judge(
         return asyncio.run(ask())
 
 
-def train(run: Run, on_step: "Callable[[TrainStep], None]" = lambda _: None) -> dict[str, Any]:
+def train(
+    run: Run, on_step: "Callable[[TrainStep], None]" = lambda _: None, launch: Launch | None = None
+) -> dict[str, Any]:
     """Fine-tune the student on `train/`; write `student/`. Takes up a killed training at its last checkpoint.
+
+    With `launch` in several processes; a node that is not the first only takes part, and writes nothing.
 
     Raises:
         TrainError: the rows or the model can't be trained on.
@@ -264,6 +271,9 @@ def train(run: Run, on_step: "Callable[[TrainStep], None]" = lambda _: None) -> 
     config, student = run.recipe.train, run.recipe.student
     if config is None or student is None:
         raise RecipeError(run.recipe.file, "train", "missing; add [train] and [student]")
+    if launch is not None and launch.node_rank:
+        join(launch, _with_model(run, _job(run)), run.folder / "logs" / f"train-{launch.node_rank}.log")
+        return {}
     with run.dataset.lock():
         data = run.dataset.manifest.get("stages", {}).get("curate")
         if data is None:
@@ -271,23 +281,39 @@ def train(run: Run, on_step: "Callable[[TrainStep], None]" = lambda _: None) -> 
         files = {name: file["sha256"] for name, file in data["files"].items() if name.startswith("train/")}
         if not any(file["rows"] for name, file in data["files"].items() if name.startswith("train/train-")):
             raise TrainError(f"{run.folder / 'train'}: no row was kept; `synth show` says why")
-        job = Job(config, Path(), run.folder / "train", run.folder / "student", student.template)
+        job = _job(run)
         inputs = _hash([files, identify(student.model), config.model_dump(), job.sources()])
         if (done := run.dataset.done("train", inputs)) is not None:
             run.say("train: done before, 0 steps")
             return done
         from synth.student.train import train as fine_tune
+        from synth.student.train import train_here
 
-        model = find_model(student.model, run.say)
-        if isinstance(model, str):
-            from huggingface_hub import snapshot_download
-
-            model = Path(snapshot_download(model))
-        trained = fine_tune(replace(job, model=model), on_step=on_step, say=run.say)
+        by = runner(launch, run.folder / "logs" / "train.log") if launch else train_here
+        trained = fine_tune(_with_model(run, job), on_step=on_step, say=run.say, run=by)
+        write_whole(job.out / "recipe.toml", run.recipe.text.encode())
         written = sorted(file for file in job.out.rglob("*") if file.is_file())
         entry = {"inputs": inputs, "model": student.model, "data": files, **asdict(trained)}
         run.dataset.record("train", entry, written)
         return entry
+
+
+def _job(run: Run) -> Job:
+    """The training of a run whose recipe has one, but for the folder of its base model."""
+    config, student = run.recipe.train, run.recipe.student
+    assert config is not None and student is not None
+    folders = run.folder / "train", run.folder / "student"
+    return Job(config, Path(), *folders, student.template, run.recipe.name)
+
+
+def _with_model(run: Run, job: Job) -> Job:
+    assert run.recipe.student is not None
+    model = find_model(run.recipe.student.model, run.say)
+    if isinstance(model, str):
+        from huggingface_hub import snapshot_download
+
+        model = Path(snapshot_download(model))
+    return replace(job, model=model)
 
 
 def evaluate(run: Run) -> scoring.Scores:
@@ -306,7 +332,7 @@ def evaluate(run: Run) -> scoring.Scores:
     with run.dataset.lock():
         plan = systems.plan(run)
         identity = _hash([sha256(file) for file in weights])
-        inputs = _hash([identity, plan.digest, student.sampling(), identify(student.model)])
+        inputs = _hash([identity, student.template, plan.digest, student.sampling(), identify(student.model)])
         if run.dataset.done("evaluate", inputs) is not None:
             run.say("evaluate: done before, 0 requests")
         else:
@@ -317,7 +343,9 @@ def evaluate(run: Run) -> scoring.Scores:
             files = scoring.write(run.folder, plan, answers, asking.about(run, plan))
             entry = {"inputs": inputs, "asked": asked, "seconds": round(time.monotonic() - start, 1)}
             run.dataset.record("evaluate", entry, files)
-        return scoring.read(run.folder)
+        scores = scoring.read(run.folder)
+        run.dataset.rewritten("train", describe(run.folder / "student", scoring.sentences(scores)))
+        return scores
 
 
 def _hash(value: object) -> str:

@@ -1,6 +1,7 @@
 """JSON schemas: read, checked before anything is asked, and held against values. Nothing is ever fetched."""
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -48,6 +49,24 @@ def checked(schema: dict[str, Any]) -> dict[str, Any]:
         except Unresolvable as error:
             raise ValueError(f'"$ref": "{reference}" is not in the schema; put it there') from error
     return schema
+
+
+def own(schema: object) -> dict[str, Any]:
+    """The schema that stands in a row: an object, or its text.
+
+    Raises:
+        ValueError: it is none.
+    """
+    return _once(schema if isinstance(schema, str) else orjson.dumps(schema).decode())
+
+
+@lru_cache(maxsize=256)
+def _once(text: str) -> dict[str, Any]:
+    """The schema that a text is, checked once: rows often share one."""
+    schema = orjson.loads(text)
+    if not isinstance(schema, dict):
+        raise ValueError("is no object")
+    return checked(schema)
 
 
 Schema = Annotated[dict[str, Any], BeforeValidator(read), AfterValidator(checked)]

@@ -27,6 +27,7 @@ USE: dict[str, dict[str, str]] = {
         "constraint": "synth.filters.constraint:Constraint",
         "maths": "synth.filters.maths:Maths",
         "schema": "synth.filters.schema:JSONSchema",
+        "grounded_values": "synth.filters.grounded_values:GroundedValues",
         "regex": "synth.filters.regex:Regex",
         "choice": "synth.filters.choice:Choice",
         "code_tests": "synth.filters.code_tests:CodeTests",
@@ -60,6 +61,8 @@ USE: dict[str, dict[str, str]] = {
     "evaluate": {
         "instruction_check": "synth.evaluators.instruction_check:InstructionCheck",
         "exact_match": "synth.evaluators.exact_match:ExactMatch",
+        "schema": "synth.evaluators.schema:Schema",
+        "harness": "synth.evaluators.harness:Harness",
         "multiple_choice": "synth.evaluators.multiple_choice:MultipleChoice",
         "pairwise": "synth.evaluators.pairwise:Pairwise",
         "perplexity": "synth.evaluators.perplexity:Perplexity",

@@ -242,9 +242,20 @@ class Dataset:
         manifest = self.manifest
         listed = {str(file.relative_to(self.folder)): _describe(file) for file in files}
         manifest.setdefault("stages", {})[stage] = {**entry, "files": listed}
+        self._write(manifest)
+
+    def _write(self, manifest: Mapping[str, Any]) -> None:
         write_whole(
             self.folder / "manifest.json", json.dumps(manifest, indent=1, ensure_ascii=False).encode() + b"\n"
         )
+
+    def rewritten(self, stage: str, file: Path) -> None:
+        """Note the bytes that a file of a finished stage has now, where such a file is noted."""
+        manifest, name = self.manifest, str(file.relative_to(self.folder))
+        files = manifest.get("stages", {}).get(stage, {}).get("files", {})
+        if name in files and files[name] != (now := _describe(file)):
+            files[name] = now
+            self._write(manifest)
 
     def done(self, stage: str, inputs: str) -> dict[str, Any] | None:
         """What `record` noted of a stage, if it had these inputs and its files still have those bytes."""

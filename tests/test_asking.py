@@ -155,6 +155,45 @@ def test_questions_that_training_rows_hold_are_left_out_or_counted(run: Run) -> 
     assert any("1 asked stand word for word in training rows" in line for line in sentences(read(run.folder)))
 
 
+OWN = """
+from pathlib import Path
+from synth.evaluators.bases import ModelEvaluator
+from synth.steps import Graded, Question
+
+class Weighs(ModelEvaluator):
+    unit = "bytes"
+    higher_is_better = False
+
+    def measure(self, model, out):
+        (out / "kept").write_text("x")
+        size = (Path(model) / "model.safetensors").stat().st_size
+        yield Question("1", [{"role": "user", "content": "How big?"}]), Graded(float(size), {}, "so big")
+        yield Question("2", [{"role": "user", "content": "And now?"}]), Graded(float(size))
+"""
+
+
+def test_a_program_that_measures_folders_gets_base_and_student(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (run.recipe.root / "own_measure_of_a_test.py").write_text(OWN)
+    monkeypatch.syspath_prepend(str(run.recipe.root))
+    edit(run.recipe.file, 'use = "exact_match"\npath = "exact.jsonl"', 'use = "own_measure_of_a_test:Weighs"')
+    total = total_of(evaluate(open_run(run.recipe.file)), "Weighs")
+    assert set(total["systems"]) == {"base", "student"} and total["student_minus_base"]["difference"] == 0
+    assert {file.parent.name for file in (run.folder / "measured").rglob("kept")} == {"base", "student"}
+
+
+def test_a_judge_without_verdicts_ends_the_evaluation(run: Run) -> None:
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    weights = run.folder / "student" / "model.safetensors"
+    save_file({n: t + torch.randn_like(t) for n, t in load_file(weights).items()}, weights, {"format": "pt"})
+    edit(run.recipe.file, 'read = "choice"', 'read = "text"')
+    with pytest.raises(DataError, match="pairwise: no verdict in the judge's replies on any question"):
+        evaluate(open_run(run.recipe.file))
+
+
 def test_too_many_questions_that_can_not_be_asked_end_the_evaluation(run: Run) -> None:
     edit(run.recipe.file, "max_tokens = 6\n", "max_tokens = 60\n")
     with pytest.raises(

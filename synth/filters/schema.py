@@ -1,14 +1,12 @@
 """`schema`: is the answer JSON that a JSON schema allows?"""
 
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any
 
-import orjson
 from pydantic import Field, model_validator
 
 from synth import schemas
-from synth.answers import unfenced
+from synth.answers import json_of
 from synth.errors import DataError
 from synth.steps import Filter
 from synth.types import Record, Verdict
@@ -39,26 +37,16 @@ class JSONSchema(Filter):
         """
         schema = self.json_schema if self.field is None else _own(record, self.field)
         try:
-            value = orjson.loads(unfenced(record.answer))
-        except orjson.JSONDecodeError:
+            value = json_of(record.answer)
+        except ValueError:
             return Verdict(self.name, False, None, "the answer is no JSON")
         reason = schemas.violation(schema or {}, value)
         return Verdict(self.name, not reason, None, reason)
 
 
 def _own(record: Record, field: str) -> Mapping[str, Any]:
-    value = record.fields.get(field)
     try:
-        return _checked(value if isinstance(value, str) else orjson.dumps(value).decode())
+        return schemas.own(record.fields.get(field))
     except ValueError as error:
         mend = f'schema needs a JSON schema in the field "{field}", but it {error}; mend it'
         raise DataError(f"seed {record.seed_id}", mend) from error
-
-
-@lru_cache(maxsize=256)
-def _checked(text: str) -> dict[str, Any]:
-    """The schema that a text is, checked once: seeds often share one."""
-    schema = orjson.loads(text)
-    if not isinstance(schema, dict):
-        raise ValueError("is no object")
-    return schemas.checked(schema)

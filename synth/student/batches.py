@@ -21,8 +21,8 @@ def collate(rows: Sequence[Row], *, packed: int | None = None) -> dict[str, "tor
     """Rows of one forward pass, padded on the right; with `packed`, laid end to end up to so many tokens.
 
     `input_ids`, `labels` and `attention_mask` (which counts tokens: padding may equal eos) are (lines,
-    length). Packed ones have `position_ids` too, and padding that restarts at 0 like a row of its own. Rows
-    that have a number hand it on, in `row`.
+    length). Packed ones have `position_ids` too, with padding that restarts at 0 like a row of its own, and
+    `place`: which of the rows a token is of. Rows that have a number hand it on, in `row`.
     """
     import torch
 
@@ -49,6 +49,10 @@ def collate(rows: Sequence[Row], *, packed: int | None = None) -> dict[str, "tor
     }
     if packed is not None:
         out["position_ids"] = torch.tensor([count(pack) for pack in packs])
+        out["place"] = torch.full((len(packs), width), len(rows))
+        for line, pack in zip(out["place"], packs, strict=True):
+            of = [number for number in pack for _ in range(lengths[number])]
+            line[: len(of)] = torch.tensor(of)
     if "row" in rows[0]:
         out["row"] = torch.tensor([row["row"] for row in rows])
     return out

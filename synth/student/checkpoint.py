@@ -1,18 +1,12 @@
-"""The student's folder: checkpoints that can be gone on from, the merged model, its card."""
+"""Checkpoints that can be gone on from, and what decides that they belong to a training."""
 
 import hashlib
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
-
-from synth.student.loading import merged
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-    from trl import SFTTrainer
 
 
 def last_complete(folder: Path) -> Path | None:
@@ -21,68 +15,8 @@ def last_complete(folder: Path) -> Path | None:
     for path in reversed(found):
         if read_json(path / "trainer_state.json"):
             return path
-        shutil.rmtree(path)
+        shutil.rmtree(path, ignore_errors=True)  # all processes of a training look at once
     return None
-
-
-def publish(
-    trainer: "SFTTrainer", tokenizer: "PreTrainedTokenizerBase", ends: frozenset[int], out: Path
-) -> None:
-    """Save the adapter, if any, and the whole model beside it; move both into `out` when they are there."""
-    fresh = out.with_name(f"{out.name}.part")
-    shutil.rmtree(fresh, ignore_errors=True)
-    if hasattr(trainer.model, "peft_config"):
-        trainer.model.save_pretrained(fresh / "adapter")
-        (fresh / "adapter" / "README.md").unlink(missing_ok=True)
-    whole = merged(trainer.model)
-    whole.config.use_cache = True
-    known = whole.generation_config.eos_token_id
-    stops = {known} if isinstance(known, int) else set(known or ())
-    whole.generation_config.eos_token_id = (
-        sorted(stops | ends) if len(stops | ends) > 1 else min(stops | ends)
-    )
-    whole.save_pretrained(fresh)
-    tokenizer.save_pretrained(fresh)
-    for path in fresh.iterdir():
-        target = out / path.name
-        if target.is_dir():
-            shutil.rmtree(target)
-        path.replace(target)
-    fresh.rmdir()
-
-
-def card(report: Mapping[str, Any]) -> str:
-    """A short model card in Markdown."""
-    trained, config, dataset = report["trained"], report["config"], report["dataset"]
-    validation = (
-        f"\nOn held-out rows: {trained['base_validation_loss']:.3f} before, {trained['validation_loss']:.3f} "
-        "after (nats a trained token).\n"
-        if trained["validation_loss"] is not None
-        else ""
-    )
-    adapter = (
-        f" with LoRA (rank {config['lora_rank']}, alpha {config['lora_alpha']}) merged in"
-        if config["adapter"] != "none"
-        else ", all weights of it"
-    )
-    apart = "; `adapter/` holds the adapter alone" if config["adapter"] != "none" else ""
-    return f"""---
-library_name: transformers
-tags: [synth, {config["method"]}]
----
-# {report["base"]["name"]}, fine-tuned on synthetic rows
-
-{report["base"]["name"]}{adapter},
-trained by TRL's SFTTrainer on {trained["rows"]} rows ({trained["left_out_rows"]} longer than
-{config["max_length"]} tokens were left out), {trained["trained_tokens"]} trained tokens an epoch,
-{config["epochs"]:g} epochs, {trained["steps"]} steps of {config["batch_size"]} rows, learning rate
-{trained["learning_rate"]:g}. The loss is on what the assistant says and on the end of its turn.
-
-Training loss: {trained["first_loss"]:.3f} over the first tenth of the steps, {trained["final_loss"]:.3f}
-over the last (nats a trained token).
-{validation}
-Dataset sha256: `{dataset["sha256"]}`. Every file, version and setting is in `manifest.json`{apart}.
-"""
 
 
 def base_files(model: Path) -> dict[str, str]:

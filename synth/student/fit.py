@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synth.errors import TrainError
+from synth.student import ranks
 from synth.student.checkpoint import last_complete
 from synth.student.job import Job
 from synth.student.settings import parts
@@ -22,11 +23,13 @@ def fit(job: Job, build: Callable[[Job], "Trainer"], say: Callable[[str], None])
     the last checkpoint; an optimizer step keeps its rows and their order.
 
     Raises:
-        TrainError: one row is too much for the memory.
+        TrainError: one row is too much for the memory; or memory is short in one of several processes.
     """
     while True:
-        rows = job.config.batch_size // parts(job.config)
-        trainer = _run(build(job), last_complete(job.checkpoints))
+        rows = ranks.share(job.config.batch_size, ranks.processes()) // parts(job.config)
+        with ranks.first_alone():
+            checkpoint = last_complete(job.checkpoints)
+        trainer = _run(build(job), checkpoint)
         if trainer is not None:
             return trainer, rows
         gc.collect()
@@ -37,7 +40,7 @@ def fit(job: Job, build: Callable[[Job], "Trainer"], say: Callable[[str], None])
                 'gradient_checkpointing = true, or on a GPU [train] adapter = "qlora"'
             )
         job = replace(job, config=job.config.model_copy(update={"micro_batch": rows // 2}))
-        now = job.config.batch_size // parts(job.config)
+        now = ranks.share(job.config.batch_size, ranks.processes()) // parts(job.config)
         times = f"{parts(job.config)} times a step"
         say(f"train: {rows} rows at once don't fit into memory; going on with {now}, {times}")
 
@@ -61,6 +64,8 @@ def _run(trainer: "Trainer", checkpoint: Path | None) -> "Trainer | None":
     except RuntimeError as error:
         if not should_reduce_batch_size(error):
             raise
+        if ranks.processes() > 1:
+            raise TrainError("memory does not hold a forward pass; halve [train] micro_batch") from error
         return None
     return trainer
 

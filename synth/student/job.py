@@ -15,7 +15,8 @@ from synth.tables import Train
 class Job:
     """Settings, the base model's folder, the dataset's folder, and the folder of the student to be.
 
-    `template` names the chat template (`templates.text`); None is the tokenizer's own.
+    `template` names the chat template (`templates.text`); None is the tokenizer's own. `recipe` is the
+    recipe's name, for the model card.
     """
 
     config: Train
@@ -23,6 +24,7 @@ class Job:
     data: Path
     out: Path
     template: str | None = None
+    recipe: str = ""
 
     @property
     def checkpoints(self) -> Path:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from synth.errors import TrainError
+from synth.student import ranks
 
 if TYPE_CHECKING:
-    from peft import PeftModel
     from transformers import BitsAndBytesConfig, PreTrainedModel
 
 EAGER_UP_TO = 256
@@ -63,9 +63,10 @@ def load(model: Path, longest: int, adapter: Literal["lora", "qlora", "none"] = 
     import torch
     from transformers import AutoModelForCausalLM
 
-    if torch.cuda.device_count() > 1:
+    if ranks.processes() == 1 and torch.cuda.device_count() > 1:
         raise TrainError(
-            f"{torch.cuda.device_count()} GPUs are visible and training uses one; set CUDA_VISIBLE_DEVICES=0"
+            f"{torch.cuda.device_count()} GPUs are visible; run `synth train RUN --launcher accelerate` to "
+            "train on all of them, or set CUDA_VISIBLE_DEVICES=0"
         )
     plain = not torch.cuda.is_available() and longest <= EAGER_UP_TO
     whole = torch.float32 if adapter == "none" or not has_bf16() else torch.bfloat16
@@ -91,23 +92,6 @@ def _four_bits() -> "BitsAndBytesConfig":
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.bfloat16 if has_bf16() else torch.float16,
     )
-
-
-def merged(model: "PreTrainedModel | PeftModel") -> "PreTrainedModel":
-    """The trained model as one, in bfloat16. An adapter over 4-bit weights is merged into the base's own."""
-    import torch
-    from peft import PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
-    from transformers import AutoModelForCausalLM
-
-    if not isinstance(model, PeftModel):
-        return model.to(torch.bfloat16)
-    if not getattr(model.get_base_model(), "is_loaded_in_4bit", False):
-        return model.merge_and_unload().to(torch.bfloat16)
-    config = model.peft_config["default"]
-    base = AutoModelForCausalLM.from_pretrained(config.base_model_name_or_path, dtype=torch.bfloat16)
-    whole = get_peft_model(base, config)
-    set_peft_model_state_dict(whole, get_peft_model_state_dict(model))
-    return whole.merge_and_unload()
 
 
 @contextmanager

@@ -24,7 +24,7 @@ def answer_nll(model: "torch.nn.Module", inputs: Mapping[str, "torch.Tensor"]) -
     wanted = torch.zeros_like(labels, dtype=torch.bool)
     wanted[:, :-1] = labels[:, 1:] != IGNORED
     seen = "position_ids" if "position_ids" in inputs else "attention_mask"
-    head = getattr(model, "module", model).get_output_embeddings()
+    head = getattr(model, "module", model).get_output_embeddings()  # DDP holds the model as `module`
     hook = head.register_forward_pre_hook(lambda _, arguments: (arguments[0][wanted],))
     try:
         logits = model(input_ids=inputs["input_ids"], **{seen: inputs[seen]}, use_cache=False).logits

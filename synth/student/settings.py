@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from synth.student import ranks
 from synth.student.loading import has_bf16
 from synth.tables import Train
 
@@ -36,12 +37,13 @@ def learning_rate(config: Train, parameters: int) -> float:
 
 
 def parts(config: Train) -> int:
-    """Into how many equal forward passes of at most `micro_batch` rows an optimizer step is cut."""
-    return next(
-        n
-        for n in range(1, config.batch_size + 1)
-        if config.batch_size / n <= config.micro_batch and config.batch_size % n == 0
-    )
+    """Into how many equal forward passes of at most `micro_batch` rows each process cuts an optimizer step.
+
+    Raises:
+        TrainError: the processes can't share the rows of a step evenly.
+    """
+    rows = ranks.share(config.batch_size, ranks.processes())
+    return next(n for n in range(1, rows + 1) if rows / n <= config.micro_batch and rows % n == 0)
 
 
 def arguments(config: Train, model: "PreTrainedModel", folder: Path) -> dict[str, Any]:
@@ -52,11 +54,12 @@ def arguments(config: Train, model: "PreTrainedModel", folder: Path) -> dict[str
     """
     import torch
 
+    rows = ranks.share(config.batch_size, ranks.processes())
     return {
         "output_dir": str(folder),
         "num_train_epochs": config.epochs,
         "learning_rate": learning_rate(config, model.num_parameters()),
-        "per_device_train_batch_size": config.batch_size // parts(config),
+        "per_device_train_batch_size": rows // parts(config),
         "gradient_accumulation_steps": parts(config),
         "lr_scheduler_type": "constant_with_warmup" if config.schedule == "constant" else config.schedule,
         "warmup_steps": config.warmup,
@@ -71,6 +74,7 @@ def arguments(config: Train, model: "PreTrainedModel", folder: Path) -> dict[str
         "save_total_limit": 2,
         "logging_steps": 1,
         "logging_nan_inf_filter": False,
+        "ddp_find_unused_parameters": False,
         "include_num_input_tokens_seen": "non_padding",
         "remove_unused_columns": False,
         "disable_tqdm": True,

@@ -5,14 +5,14 @@ over all trained tokens of an optimizer step. On a teacher's answers this is seq
 and Rush 2016, arXiv:1606.07947).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 
 from synth.errors import TrainError
-from synth.student import replay, settings
+from synth.student import ranks, replay, settings
 from synth.student.batches import collate, sampler
 from synth.student.data import files, tokenize
 from synth.student.job import Job, Prepared
@@ -78,7 +78,8 @@ def _trainer_class(config: Train) -> type["SFTTrainer"]:
     class AnswerHeadTrainer(SFTTrainer):  # type: ignore[misc]
         """SFTTrainer that, without a GPU, runs the head on the trained positions alone.
 
-        TRL's own head skips the prompt only where Triton runs; on a CPU it scores every position.
+        TRL's own head skips the prompt only where Triton runs; on a CPU it scores every position. The mean
+        is over all trained tokens of the step, of every process, and no row counts twice.
         """
 
         def compute_loss(
@@ -88,14 +89,26 @@ def _trainer_class(config: Train) -> type["SFTTrainer"]:
             return_outputs: bool = False,
             num_items_in_batch: "torch.Tensor | None" = None,
         ) -> Any:  # noqa: ANN401
-            unread = {"row", "attention_mask"} if "position_ids" in inputs else {"row"}
+            unread = {"row", "place", *(["attention_mask"] if "position_ids" in inputs else [])}
             given = {name: tensor for name, tensor in inputs.items() if name not in unread}
             if inputs["input_ids"].is_cuda or return_outputs:
                 return super().compute_loss(model, given, return_outputs, num_items_in_batch)
             total, count = answer_nll(model, given)
             if num_items_in_batch is None:
                 return total / count
-            return total / num_items_in_batch * self.accelerator.num_processes
+            return total * ranks.processes() / num_items_in_batch  # gradients are averaged over processes
+
+        def get_batch_samples(
+            self,
+            epoch_iterator: "Iterator[dict[str, torch.Tensor]]",
+            num_batches: int,
+            device: "torch.device",
+        ) -> "tuple[list[dict[str, torch.Tensor]], torch.Tensor | int | None]":
+            batches, counted = super().get_batch_samples(epoch_iterator, num_batches, device)
+            if batches and self.accelerator.gradient_state.end_of_dataloader:
+                ranks.ignore_repeats(batches, len(self.train_dataset), self.args.per_device_train_batch_size)
+                counted = self._get_num_items_in_batch(batches, device)
+            return batches, counted
 
         def _get_train_sampler(self, train_dataset: "Dataset | None" = None) -> "Sampler[int] | None":
             """Rows of like length together where rows are padded; packed ones need none."""

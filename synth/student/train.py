@@ -11,15 +11,16 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
 from synth.errors import TrainError
-from synth.student import loading, passthrough, templates
-from synth.student.checkpoint import base_files, card, digest_of, publish, read_json, write_json
+from synth.student import loading, passthrough, ranks, templates
+from synth.student.checkpoint import base_files, digest_of, read_json, write_json
 from synth.student.data import digest, files, tokenize
 from synth.student.fit import fit
 from synth.student.job import Job, Prepared
 from synth.student.loss import mean_loss
+from synth.student.publish import card, publish
 from synth.student.replay import Drawn
 from synth.student.speed import Peak, flops_per_token
 from synth.student.watch import TrainStep, watch
@@ -62,7 +63,8 @@ class Trained:
     `final_loss` are means over the first and the last tenth of the steps. `seconds` adds up the time in
     training steps of all sessions. `micro_batch` is the rows of one forward pass that memory allowed. `mfu`
     is the share (0 to 1) of the peak of `device`, None where it can't be told. The validation losses, of the
-    base model and of the student, are there where the data folder has `validation-*.parquet`.
+    base model and of the student, are there where the data folder has `validation-*.parquet`. `processes`
+    trained together in the last session.
     """
 
     rows: int
@@ -82,12 +84,28 @@ class Trained:
     peak_teraflops: float
     base_validation_loss: float | None = None
     validation_loss: float | None = None
+    processes: int = 1
 
 
-def train(
-    job: Job, *, on_step: Callable[[TrainStep], None], say: Callable[[str], None] = lambda _: None
-) -> Trained:
+OnStep: TypeAlias = Callable[[TrainStep], None]
+Say: TypeAlias = Callable[[str], None]
+Outcome: TypeAlias = tuple[Trained, list[float], tuple[Drawn, ...]]
+"""What was done, the loss of each step, and what was mixed in."""
+Runner: TypeAlias = Callable[[Job, OnStep, Say], Outcome]
+"""Trains a job whose folder is prepared: all but the manifest and the card."""
+
+
+def train_here(job: Job, on_step: OnStep, say: Say) -> Outcome:
+    """The `Runner` of this process, or of each of several that train together."""
+    loading.import_torch()
+    with loading.quiet():
+        return _train(job, on_step, say)
+
+
+def train(job: Job, *, on_step: OnStep, say: Say = lambda _: None, run: Runner = train_here) -> Trained:
     """Train `job.model` on `job.data` into `job.out`, or take up what is already there.
+
+    `run` does the work: in this process, or by `launch.runner` in several.
 
     `out` gets the merged model in bfloat16 with its tokenizer, chat template and generation config (loadable
     by transformers and vLLM), `adapter/`, `README.md` and `manifest.json`. While it trains, `checkpoints/`
@@ -122,12 +140,10 @@ def train(
         _clear(out)
         checkpoints.mkdir(parents=True)
         write_json(checkpoints / "run.json", {"key": key})
-    loading.import_torch()
-    with loading.quiet():
-        trained, losses, mixed = _train(job, on_step, say)
+    trained, losses, mixed = run(job, on_step, say)
     versions = {name: version(name) for name in VERSIONS}
-    report = {"key": key, **identity, "versions": versions, "trained": asdict(trained), "losses": losses}
-    report["replay"] = [asdict(each) for each in mixed]
+    report = {"key": key, "recipe": job.recipe, **identity, "versions": versions}
+    report |= {"trained": asdict(trained), "losses": losses, "replay": [asdict(each) for each in mixed]}
     (out / "README.md").write_text(card(report), encoding="utf-8")
     write_json(manifest, report)
     shutil.rmtree(checkpoints)
@@ -146,9 +162,7 @@ def _clear(out: Path) -> None:
     shutil.rmtree(old)
 
 
-def _train(
-    job: Job, on_step: Callable[[TrainStep], None], say: Callable[[str], None]
-) -> tuple[Trained, list[float], tuple[Drawn, ...]]:
+def _train(job: Job, on_step: OnStep, say: Say) -> Outcome:
     """Train, measure, and put everything but the manifest and the card into `job.out`."""
     from transformers import AutoTokenizer
 
@@ -156,15 +170,17 @@ def _train(
     method = cast(Method, importlib.import_module(METHODS[config.method]))
     tokenizer = AutoTokenizer.from_pretrained(job.model)
     templates.apply(tokenizer, job.template)
-    prepared = method.prepare(job, tokenizer)
-    held_out = tokenize(tokenizer, files(job.data, "validation"), config.max_length, job.tokens).rows
+    with ranks.first_alone():
+        prepared = method.prepare(job, tokenizer)
+        held_out = tokenize(tokenizer, files(job.data, "validation"), config.max_length, job.tokens).rows
 
     def build(job: Job) -> "Trainer":
         model = loading.load(job.model, prepared.longest, job.config.adapter)
         trainer = method.trainer(job, model, tokenizer, prepared)
         if len(held_out) and read_json(job.checkpoints / BASE) is None:
             loss = {"loss": mean_loss(trainer.model, held_out, HELD_OUT_ROWS)}
-            write_json(job.checkpoints / BASE, loss)
+            if ranks.is_first():
+                write_json(job.checkpoints / BASE, loss)
         watch(trainer, prepared, on_step, _mfu(trainer, prepared, config, peak))
         return trainer
 
@@ -176,7 +192,7 @@ def _train(
     speed = trainer.state.num_input_tokens_seen / log[-1]["seconds"]
     mfu = _mfu(trainer, prepared, config, peak)(speed)
     tenth = max(1, len(losses) // 10)
-    publish(trainer, tokenizer, prepared.counts.ends, job.out)
+    publish(trainer, tokenizer, prepared.counts.ends, job)
     trained = Trained(
         rows=prepared.counts.rows,
         left_out_rows=prepared.counts.left_out,
@@ -195,6 +211,7 @@ def _train(
         peak_teraflops=peak.teraflops,
         base_validation_loss=before,
         validation_loss=after,
+        processes=ranks.processes(),
     )
     return trained, losses, prepared.replay
 

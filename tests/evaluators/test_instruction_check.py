@@ -98,3 +98,66 @@ def test_the_teacher_sees_examples_that_keep_the_rule_of_their_row() -> None:
         checker = KINDS[kind][0]
         assert all(checker(turn["content"], args) for turn in turns if turn["role"] == "assistant"), row
         assert turns[-1]["content"] == f"{row['question']} {row['constraint']}"
+
+
+IFEVAL: dict[str, Any] = {
+    "key": 7,
+    "prompt": "Describe the sky. No commas. Two bullets.",
+    "instruction_id_list": ["punctuation:no_comma", "detectable_format:number_bullet_lists"],
+    "kwargs": [{"num_bullets": None}, {"num_bullets": 2}],
+}
+
+
+def test_a_line_of_ifeval_is_graded_strictly_with_the_other_figures_beside(tmp_path: Path) -> None:
+    file = tmp_path / "q.jsonl"
+    one = {"key": 8, "prompt": "?", "instruction_id_list": ["startend:quotation"], "kwargs": [{}]}
+    file.write_text("\n".join(json.dumps(row) for row in (IFEVAL, one | {"group": "held_out"})))
+    evaluator = InstructionCheck(path=str(file))
+    question, other = evaluator.questions()
+    assert question.messages == [{"role": "user", "content": IFEVAL["prompt"]}]
+    assert (question.kind, other.kind) == ("2 instructions", "startend:quotation")
+    assert "group" not in question.fields and other.fields["group"] == "held_out"
+    good, near = "* blue\n* wide", "Sure, here:\n* blue\n* wide"
+    assert [evaluator.grade(question, answer) for answer in (good, near, "")] == [1.0, 0.0, 0.0]
+    assert evaluator.details(question, near) == {
+        "loose": 1.0,
+        "instructions_strict": 0.5,
+        "instructions_loose": 1.0,
+    }
+
+
+def test_a_line_of_our_own_has_the_other_figures_too(tmp_path: Path) -> None:
+    file = tmp_path / "q.jsonl"
+    two = [{"kind": "lowercase"}, {"kind": "word_count", "relation": "at most", "count": 3}]
+    file.write_text(json.dumps(LINE | {"constraints": two}))
+    evaluator = InstructionCheck(path=str(file))
+    (question,) = evaluator.questions()
+    assert evaluator.grade(question, "Sure!\nthey are calm.") == 0.0
+    assert evaluator.details(question, "Sure!\nthey are calm.") == {
+        "loose": 1.0,
+        "instructions_strict": 0.0,
+        "instructions_loose": 1.0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"group": "other"}, ':1: "group" must be one of trained, held_out; correct it or leave it out'),
+        ({"instruction_id_list": []}, ':1: needs "instruction_id_list", a list of at least one id'),
+        ({"kwargs": [{}]}, ':1: needs "kwargs", a list of one object for each of the 2 ids'),
+        ({"kwargs": [{}, 2]}, ':1: "kwargs" must hold objects, but one is 2'),
+        ({"kwargs": [{}, {}]}, ':1: constraint "detectable_format:number_bullet_lists" lacks its argument'),
+        (
+            {"instruction_id_list": ["punctuation:no_comma", "title"]},
+            ':1: no constraint kind is called "title"',
+        ),
+    ],
+)
+def test_a_bad_line_of_ifeval_is_named_with_its_mend(
+    tmp_path: Path, change: dict[str, Any], says: str
+) -> None:
+    file = tmp_path / "q.jsonl"
+    file.write_text(json.dumps(IFEVAL | change))
+    with pytest.raises(DataError, match=says):
+        list(InstructionCheck(path=str(file)).questions())

@@ -52,6 +52,24 @@ def test_a_raw_completion_goes_to_its_own_page_and_counts_logprobs() -> None:
     assert body({"top_logprobs": 5}) == {"logprobs": True, "top_logprobs": 5}
 
 
+def test_tokens_to_be_scored_are_the_prompt_and_one_token_is_written() -> None:
+    sampling: Sampling = {"temperature": 0.7, "max_tokens": 50, "scored": [5, 6, 7]}
+    path, sent = request("m", "", sampling, 1, Contract())
+    assert (path, sent["prompt"]) == ("/completions", [5, 6, 7])
+    assert (sent["max_tokens"], sent["temperature"], sent["prompt_logprobs"]) == (1, 0.0, 0)
+    steps = [None, {"6": {"logprob": -0.5, "rank": 1}}, {"7": {"logprob": -2.0, "rank": 9}}]
+    choice = {"text": "x", "finish_reason": "length", "prompt_logprobs": steps}
+    [reply], _ = replies(orjson.dumps({"choices": [choice]}), "", sampling, "m", ["k"])
+    assert reply.logprobs == ({"6": -0.5}, {"7": -2.0})
+
+
+@pytest.mark.parametrize("steps", [None, [None, {"6": {"logprob": -0.5}}], [None, {"8": {}}, {"7": {}}]])
+def test_a_reply_without_the_score_of_each_token_is_malformed(steps: object) -> None:
+    data = orjson.dumps({"choices": [{"text": "x", "prompt_logprobs": steps}]})
+    with pytest.raises(Malformed):
+        replies(data, "", {"scored": [5, 6, 7]}, "m", ["k"])
+
+
 @pytest.mark.parametrize(
     ("sampling", "word", "sent"),
     [
