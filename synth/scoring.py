@@ -8,6 +8,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +125,8 @@ def _totals(rows: Answers, of: Evaluation) -> dict[str, Any]:
             before, after = ([row["score"] for row in by_system[name]] for name in (other, "student"))
             ways = {"bounded": not of.unit, "higher_is_better": of.higher_is_better}
             gain = stats.paired(before, after, clusters_of(by_system["student"]), **ways)
-            totals[f"student_minus_{other}"] = asdict(gain)
+            if isfinite(gain.low):  # one question alone bounds nothing
+                totals[f"student_minus_{other}"] = asdict(gain)
     return totals
 
 
@@ -133,12 +135,17 @@ def clusters_of(answers: Iterable[Mapping[str, Any]]) -> list[str]:
     return [answer["cluster"] or answer["question_id"] for answer in answers]
 
 
-def _mean(scores: Sequence[float], unit: str, clusters: Sequence[str] = ()) -> dict[str, float]:
-    """Mean and interval; that of shares is cut to [0, 1]."""
+def _mean(scores: Sequence[float], unit: str, clusters: Sequence[str] = ()) -> dict[str, float | None]:
+    """Mean and interval; that of shares is cut to [0, 1], and one score alone in another unit has none."""
     from synth.evaluators import stats
 
+    mean = sum(scores) / len(scores)
     low, high = (stats.mean_interval if unit else stats.interval)(scores, clusters)
-    return {"mean": sum(scores) / len(scores), "low": low, "high": high}
+    return (
+        {"mean": mean, "low": low, "high": high}
+        if isfinite(low)
+        else {"mean": mean, "low": None, "high": None}
+    )
 
 
 def _latency(seconds: Sequence[float]) -> dict[str, float] | None:
@@ -168,8 +175,14 @@ def sentences(scores: Scores) -> list[str]:
 def shown(total: Mapping[str, Any], of: Mapping[str, Any]) -> str:
     """A mean and its interval in the evaluation's unit: of shares `61.0% [55.1%, 66.7%]`."""
     if unit := total.get("unit"):
-        return f"{of['mean']:.3f} [{of['low']:.3f}, {of['high']:.3f}] {unit}"
+        return f"{_bounded(of)} {unit}"
     return f"{_share(of['mean'])} [{_share(of['low'])}, {_share(of['high'])}]"
+
+
+def _bounded(of: Mapping[str, Any]) -> str:
+    if of["low"] is None:
+        return f"{of['mean']:.3f} (one alone has no interval)"
+    return f"{of['mean']:.3f} [{of['low']:.3f}, {of['high']:.3f}]"
 
 
 def _share(value: float) -> str:
@@ -181,7 +194,7 @@ def _beside(systems: Mapping[str, Mapping[str, Any]]) -> list[str]:
     lines = []
     for key in dict.fromkeys(key for of in systems.values() for key in of.get("details", ())):
         found = {name: of["details"][key] for name, of in systems.items() if key in of["details"]}
-        means = [f"{name} {it['mean']:.3f} [{it['low']:.3f}, {it['high']:.3f}]" for name, it in found.items()]
+        means = [f"{name} {_bounded(it)}" for name, it in found.items()]
         counts = "/".join(str(count) for count in dict.fromkeys(it["questions"] for it in found.values()))
         lines.append(f"{key} (mean over {counts} questions): " + " · ".join(means))
     if costs := [_cost(name, of) for name, of in systems.items() if of.get("seconds")]:

@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 
 import orjson
 import pyarrow as pa
@@ -107,7 +108,7 @@ def _questions(run: Run, index: int, evaluation: Evaluation) -> list[Question]:
     return found
 
 
-def _split(dataset: Dataset, split: str) -> list:  # type: ignore[type-arg]
+def _split(dataset: Dataset, split: str) -> list[Path]:
     return sorted((dataset.folder / "train").glob(f"{split}-*.parquet"))
 
 
@@ -148,42 +149,42 @@ class _Prompts:
     def __init__(self, run: Run) -> None:
         student = run.recipe.student
         assert student is not None
-        self._prompts, self._privileged, self._most = (
-            run.checked.prompts,
-            student.teacher_prompt,
-            student.retrieval,
-        )
+        self._file, self._prompts, self._student = run.recipe.file, run.checked.prompts, student
         self._passages = Passages.of_seeds(run.checked.seeds) if student.retrieval else None
         self.notes: dict[str, None] = {}
 
     def of(self, name: str, evaluation: Evaluation, question: Question) -> dict[str, Sequence[Message]]:
         messages: dict[str, Sequence[Message]] = {"base": question.messages, "student": question.messages}
-        wanted = {"teacher_prompt", "retrieval"}
         if isinstance(evaluation, LikelihoodEvaluator) and not evaluation.prompted:
             return messages
-        if isinstance(evaluation, PairEvaluator):
-            wanted &= {evaluation.against}
-            del messages["base"]
-            if evaluation.against == "base":
-                messages = {"base": question.messages, **messages}
-        if self._privileged and "teacher_prompt" in wanted:
-            lacks = self._prompts.file(self._privileged).variables - question.fields.keys()
-            if lacks:
-                self.notes[
-                    f"{name}: not asked with {self._privileged}, as questions lack {', '.join(sorted(lacks))}"
-                ] = None
-            else:
-                messages["teacher_prompt"] = self._prompts.render(self._privileged, question.fields)
-        if self._passages is not None and self._most and "retrieval" in wanted:
+        if self._student.teacher_prompt and (
+            turns := self._told(name, self._student.teacher_prompt, question)
+        ):
+            messages["teacher_prompt"] = turns
+        if self._passages is not None:
             messages["retrieval"] = self._with_passages(question.messages)
-        return messages
+        if not isinstance(evaluation, PairEvaluator):
+            return messages
+        if evaluation.against not in messages:
+            why = f"{name}: questions lack what {evaluation.against} is asked with; add it, or change against"
+            raise DataError(self._file, why)
+        return {system: messages[system] for system in (evaluation.against, "student")}
+
+    def _told(self, name: str, prompt: str, question: Question) -> list[Message]:
+        """The teacher's prompt; nothing, and a note, where the question lacks a variable of it."""
+        if lacks := self._prompts.file(prompt).variables - question.fields.keys():
+            self.notes[f"{name}: not asked with {prompt}, as questions lack {', '.join(sorted(lacks))}"] = (
+                None
+            )
+            return []
+        return self._prompts.render(prompt, question.fields)
 
     def _with_passages(self, turns: Sequence[Message]) -> list[Message]:
         """The turns with the best passages before what the user says last."""
-        assert self._passages is not None and self._most is not None
+        assert self._passages is not None and self._student.retrieval is not None
         last = max(at for at, turn in enumerate(turns) if turn["role"] == "user")
         question = turns[last]["content"]
-        [passages] = self._passages.best([question], self._most)
+        [passages] = self._passages.best([question], self._student.retrieval)
         if not passages:
             return list(turns)
         shown = self._prompts.render(RETRIEVAL, {"passages": passages, "question": question})

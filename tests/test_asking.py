@@ -15,6 +15,7 @@ from synth.errors import DataError, RecipeError, ShareFailedError
 from synth.llm import server
 from synth.pipeline import Run, curate, evaluate, generate, open_run
 from synth.scoring import read, sentences
+from synth.systems import plan
 
 EVALUATE = """
 [student]
@@ -118,6 +119,24 @@ def test_retrieval_gets_the_best_passages_before_the_same_question(run: Run) -> 
     assert tokens["retrieval"] == tokens["base"]  # no passage has a word of the last question
     assert set(tokens) == {"base", "retrieval", "student"}
     assert "evaluate: exact_match: not asked with ask, as questions lack text" in said
+
+
+def test_retrieval_puts_passages_before_the_question(run: Run) -> None:
+    lines = [{"question": "topic 7 ?", "answer": "4"}]
+    jsonl(run.recipe.root / "exact.jsonl", lines)
+    edit(run.recipe.file, "max_model_len = 64", "max_model_len = 512")
+    [item] = [item for item in plan(open_run(run.recipe.file)).items if item.name == "exact_match"]
+    [turn] = item.messages["retrieval"]
+    assert turn["content"].startswith("These passages may help:\n\n[1] ")
+    assert turn["content"].endswith("\n\ntopic 7 ?") and "\n\n[2] topic" in turn["content"]
+    assert item.messages["base"] == [{"role": "user", "content": "topic 7 ?"}] == item.messages["student"]
+
+
+def test_pairs_against_a_system_that_their_questions_do_not_fit_are_refused(run: Run) -> None:
+    edit(run.recipe.file, "max_model_len = 64", 'max_model_len = 64\nteacher_prompt = "ask"')
+    edit(run.recipe.file, 'read = "choice"', 'read = "choice"\nagainst = "teacher_prompt"')
+    with pytest.raises(DataError, match="pairwise: questions lack what teacher_prompt is asked with"):
+        evaluate(open_run(run.recipe.file))
 
 
 def test_an_evaluation_is_not_done_twice_and_a_worse_student_shows(run: Run) -> None:
