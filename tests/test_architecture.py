@@ -60,6 +60,8 @@ OUTER = {
     "edits",
 }
 OUTER |= {
+    "ablation",
+    "gains",
     "gate",
     "students",
     "commands",
