@@ -45,7 +45,7 @@ def repeat(run: Run, seeds: int, fit: Fit) -> list[Row]:
         RecipeError: there is no [train] or no [[evaluate]].
     """
     found = measure(run, _seeds(run, seeds), fit)
-    rows = [_row(found, name, found.base) for name in found.totals]
+    rows = [_row(found, name, found.other) for name in found.totals]
     _write(
         run.folder / "seeds.json", {**_about(run.folder), "seeds": _seeds(run, seeds), "evaluations": rows}
     )
@@ -133,7 +133,7 @@ def _about(folder: Path) -> dict[str, str]:
 def _rows(whole: Measured, without: Measured, step: str) -> list[Row]:
     """What the whole recipe has over a variant; over the untrained base where it is itself."""
     if not step:
-        return [_row(whole, name, whole.base) for name in whole.totals]
+        return [_row(whole, name, whole.other) for name in whole.totals]
     out = []
     for name in whole.totals:
         both = [question for question in whole.questions(name) if question in without.student]
@@ -159,11 +159,12 @@ def _row(
     total, means = found.totals[name], found.means(asked)
     clusters = [found.clusters[question] for question in asked]
     before = [others[question] for question in asked]
-    gain = stats.paired(before, found.scores(asked), clusters, bounded=not total.get("unit"))
+    ways = {"bounded": not total["unit"], "higher_is_better": bool(total["higher_is_better"])}
+    gain = stats.paired(before, found.scores(asked), clusters, **ways)
     spread = max(means) - min(means)
-    kept = {key: total[key] for key in ("evaluator", "group", "unit", "higher_is_better") if key in total}
     return {
-        **kept,
+        **{key: total[key] for key in ("evaluator", "group", "unit", "higher_is_better")},
+        "against": gains.against(total),
         "means": means,
         "seed_range": spread,
         "gain": asdict(gain),

@@ -81,14 +81,15 @@ def repeat(
     opened = pipeline.open_run(target, rows=rows, say=say)
     with steps_shown() as stepped:
         found = ablation.repeat(opened, seeds, ablation.fit_with(stepped))
-    table = _table(f"{seeds} seeds; differences to the untrained base, 95% lies in []")
-    for column in ("evaluation", "student, by seed", "range", "student - base", "verdict"):
+    table = _table(f"{seeds} seeds, their scores meant by question; 95% lies in []")
+    for column in ("evaluation", "student, by seed", "range", "difference", "verdict"):
         table.add_column(column, overflow="fold")
     for row in found:
         means = " · ".join(gains.in_unit(mean, row, sign=False) for mean in row["means"])
         spread = gains.in_unit(row["seed_range"], row, sign=False)
         verdict = "shown" if row["shown"] else "not shown"
-        table.add_row(gains.name_of(row), means, spread, gains.sentence(row["gain"], row), verdict)
+        gain = f"student - {row['against']} {gains.sentence(row['gain'], row)}"
+        table.add_row(gains.name_of(row), means, spread, gain, verdict)
     out.print(table, crop=False)
 
 

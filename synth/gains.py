@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+OTHERS = ("base", "teacher_prompt", "retrieval")
 Gain = Mapping[str, Any]
 """A `stats.Paired` as `scores.json` has it."""
 
@@ -12,17 +13,12 @@ def name_of(total: Mapping[str, Any]) -> str:
     return f"{total['evaluator']}/{total['group']}" if total["group"] else str(total["evaluator"])
 
 
-def other_of(total: Mapping[str, Any]) -> str:
-    """Whom the student stands beside: its base, or the one system that a judge held it against."""
-    before = "student_minus_"
-    found = [name.removeprefix(before) for name in total if name.startswith(before)]
-    return "base" if "base" in found else found[0]
+def against(total: Mapping[str, Any]) -> str | None:
+    """The system that an evaluation's student is held against: its base, else the one it was paired with.
 
-
-def of_student(total: Mapping[str, Any]) -> Gain:
-    """The student's gain over that system."""
-    gain: Gain = total[f"student_minus_{other_of(total)}"]
-    return gain
+    None where no question was scored for both.
+    """
+    return next((name for name in OTHERS if f"student_minus_{name}" in total), None)
 
 
 def in_unit(value: float, total: Mapping[str, Any], *, sign: bool = True) -> str:
@@ -42,15 +38,14 @@ def difference(gain: Gain, total: Mapping[str, Any]) -> str:
     """`+12.0 points [+3.1, +20.9]`."""
     factor, digits = (1, 3) if total.get("unit") else (100, 1)
     low, high = (f"{factor * gain[end]:+.{digits}f}" for end in ("low", "high"))
-    return f"{in_unit(gain['difference'], total)} [{low}, {high}]"
+    way = ", lower is better" if lower_is_better(total) else ""
+    return f"{in_unit(gain['difference'], total)} [{low}, {high}]{way}"
 
 
 def sentence(gain: Gain, total: Mapping[str, Any]) -> str:
     """The difference with its interval, wins and losses, the test, and what would show it where it is not."""
-    better, worse, way = gain["wins"], gain["losses"], ""
-    if lower_is_better(total):
-        better, worse, way = worse, better, ", lower is better"
-    return f"{difference(gain, total)}{way}, {better} better, {worse} worse, {test(gain)}{needs(gain)}"
+    counts = f"{gain['wins']} better, {gain['losses']} worse"
+    return f"{difference(gain, total)}, {counts}, {test(gain)}{needs(gain)}"
 
 
 def test(gain: Gain) -> str:

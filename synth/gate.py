@@ -12,20 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import pyarrow as pa
 
 from synth import gains, scoring
 from synth.ablation import repeated
 from synth.errors import DataError, GateRefused, RecipeError
-from synth.items import Item, of_questions
 from synth.runs import Run
 from synth.steps import near
-from synth.store import Dataset, message, read_parquet, sha256, write_whole
+from synth.store import Dataset, sha256, write_whole
 from synth.students import Students
 from synth.tables import Gate
 from synth.variants import answers_of
 
 FILE = "gate.json"
+NOTHING = "no question was scored for both systems"
 Total = Mapping[str, Any]
 """One evaluation of `scores.json`, or one group of it."""
 
@@ -117,12 +116,10 @@ def shown(scores: Mapping[str, Any]) -> list[str]:
     """What a student scored: a line an evaluation, with the 95% interval and the difference to its base."""
     lines = []
     for total in scores["evaluations"]:
-        own = total["systems"]["student"]
-        low, high = (gains.in_unit(own[end], total, sign=False) for end in ("low", "high"))
-        gain = gains.difference(gains.of_student(total), total)
-        mean = gains.in_unit(own["mean"], total, sign=False)
-        beside = f"student - {gains.other_of(total)} {gain}"
-        lines.append(f"{gains.name_of(total)}: {mean} [{low}, {high}], {beside}")
+        if (other := gains.against(total)) is not None:
+            gain = gains.difference(total[f"student_minus_{other}"], total)
+            mean = scoring.shown(total, total["systems"]["student"])
+            lines.append(f"{gains.name_of(total)}: {mean}, student - {other} {gain}")
     return lines
 
 
@@ -158,7 +155,7 @@ def _findings(run: Run, gate: Gate, students: Students) -> Iterator[Finding]:
     totals = {gains.name_of(total): total for total in scoring.read(run.folder)["evaluations"]}
     for at, row in repeated(run.folder).items():
         spread = {"seeds": len(row["means"]), "seed_range": row["seed_range"]}
-        totals[at] = {**totals[at], f"student_minus_{gains.other_of(totals[at])}": row["gain"], **spread}
+        totals[at] = {**totals[at], f"student_minus_{row['against']}": row["gain"], **spread}
     guards = {at: allowed for n, allowed in gate.guards.items() for at in _matching(run, n, totals, "guards")}
     named = [at for n in gate.targets for at in _matching(run, n, totals, "targets")]
     targets = list(dict.fromkeys(named)) or [at for at in totals if at not in guards]
@@ -166,7 +163,7 @@ def _findings(run: Run, gate: Gate, students: Students) -> Iterator[Finding]:
         yield _target(at, totals[at], gate.margin)
     for at, allowed in guards.items():
         yield _guard(at, totals[at], allowed)
-    yield _contamination(run)
+    yield _contamination(run, totals)
     yield from _challenge(run, students, {at: totals[at] for at in (*targets, *guards)})
 
 
@@ -178,49 +175,47 @@ def _matching(run: Run, name: str, totals: Mapping[str, Total], key: str) -> lis
 
 
 def _target(name: str, total: Total, margin: float) -> Finding:
-    gain = gains.of_student(total)
+    other = gains.against(total)
+    if other is None:
+        return Finding("target", name, False, NOTHING)
+    gain = total[f"student_minus_{other}"]
     wide = abs(gain["difference"]) > total.get("seed_range", 0.0)
+    needs = gains.needs(gain)
     if gains.lower_is_better(total):
-        return Finding("target", name, wide and gain["high"] < -margin, _said(gain, total, "below", -margin))
-    return Finding("target", name, wide and gain["low"] > margin, _said(gain, total, "above", margin))
+        return Finding(
+            "target", name, wide and gain["high"] < -margin, _said(total, "below", -margin) + needs
+        )
+    return Finding("target", name, wide and gain["low"] > margin, _said(total, "above", margin) + needs)
 
 
 def _guard(name: str, total: Total, allowed: float) -> Finding:
-    gain = gains.of_student(total)
+    other = gains.against(total)
+    if other is None:
+        return Finding("guard", name, False, NOTHING)
+    gain = total[f"student_minus_{other}"]
     if gains.lower_is_better(total):
-        return Finding("guard", name, gain["high"] <= allowed, _said(gain, total, "not above", allowed))
-    return Finding("guard", name, gain["low"] >= -allowed, _said(gain, total, "not below", -allowed))
+        return Finding("guard", name, gain["high"] <= allowed, _said(total, "not above", allowed))
+    return Finding("guard", name, gain["low"] >= -allowed, _said(total, "not below", -allowed))
 
 
-def _said(gain: gains.Gain, total: Total, side: str, bound: float) -> str:
-    found = f"student - {gains.other_of(total)} {gains.difference(gain, total)}"
-    must = f"{found}, must lie {side} {gains.in_unit(bound, total)}"
+def _said(total: Total, side: str, bound: float) -> str:
+    other = gains.against(total)
+    gain = total[f"student_minus_{other}"]
+    difference = f"student - {other} {gains.difference(gain, total)}"
+    must = f"{difference}, must lie {side} {gains.in_unit(bound, total)}"
     if "seeds" in total:
         spread = gains.in_unit(total["seed_range"], total)
         must += f"; {total['seeds']} seeds differ by {spread}, which it must exceed"
-    return must + gains.needs(gain)
+    return must
 
 
-def _contamination(run: Run) -> Finding:
-    """No training row may hold a question that the student was asked, word for word."""
-    from synth.compute.contamination import Items
-
-    answers = read_parquet(run.folder / "scores.parquet", ["question_id", "question"]).to_pylist()
-    known = {item.id: item for item in of_questions(run.checked.questions())}
-    texts = {answer["question_id"]: answer["question"] for answer in answers}
-    items = Items(known.get(question, Item(question, text)) for question, text in texts.items())
-    rows = hit = 0
-    for shard in sorted((run.folder / "train").glob("train-*.parquet")):
-        asked = [
-            "\n\n".join(turn["content"] for turn in map(message, row) if turn["role"] == "user")
-            for row in read_parquet(shard, ["messages"])["messages"].to_pylist()
-        ]
-        found = items.by_words(pa.array(asked, pa.string()))
-        hit += len({match.row for match in found if match.rule == "exact"})
-        rows += len(asked)
+def _contamination(run: Run, totals: Mapping[str, Total]) -> Finding:
+    """No question that was asked may stand, word for word, in a training row."""
+    hit = sum({total["evaluator"]: total["contaminated"] for total in totals.values()}.values())
+    asked = sum(total["questions"] + sum(total["not_scored"].values()) for total in totals.values())
     looked = any(step.name == "decontaminate" for step in run.recipe.select)
     rest = "rephrased ones: see decontaminate" if looked else "rephrased ones were not looked for"
-    said = f"{hit:,} of {rows:,} training rows hold one of {len(items):,} asked questions ({rest})"
+    said = f"{hit:,} of {asked:,} asked questions stand word for word in training rows ({rest})"
     return Finding("contamination", "0", not hit, said)
 
 
@@ -242,8 +237,8 @@ def _challenge(run: Run, students: Students, totals: Mapping[str, Total]) -> Ite
             stats.paired(
                 [before[key] for key in both],
                 [after[key]["score"] for key in both],
-                [after[key]["cluster"] or after[key]["question_id"] for key in both],
-                bounded=not total.get("unit"),
+                scoring.clusters_of(after[key] for key in both),
+                bounded=not total["unit"],
             )
         )
         worse = gain["low"] > 0 if gains.lower_is_better(total) else gain["high"] < 0
@@ -255,7 +250,8 @@ def _challenge(run: Run, students: Students, totals: Mapping[str, Total]) -> Ite
 
 def _answers(folder: Path) -> list[dict[str, Any]]:
     """What the student of a run or version scored."""
-    return [answer for answer in answers_of(folder) if answer["system"] == "student"]
+    scored = (answer for answer in answers_of(folder) if answer["score"] is not None)
+    return [answer for answer in scored if answer["system"] == "student"]
 
 
 def _key(answer: Mapping[str, Any]) -> tuple[str, str]:

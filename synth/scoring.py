@@ -8,6 +8,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -105,12 +106,11 @@ def _totals(rows: Answers, of: Evaluation) -> dict[str, Any]:
 
     by_system = {name: its for name in SYSTEMS if (its := _of(rows, "system", name))}
     first = next(iter(by_system.values()), [])
-    clusters = [row["cluster"] or row["question_id"] for row in first]
     totals: dict[str, Any] = {"questions": len(first), "systems": {}}
     for name, its in by_system.items():
         details = sorted({key for row in its for key in row["details"]})
         totals["systems"][name] = {
-            **_mean([row["score"] for row in its], of.unit, clusters),
+            **_mean([row["score"] for row in its], of.unit, clusters_of(its)),
             "cut_by_max_tokens": sum(row["finish_reason"] == "length" for row in its) / len(its),
             "mean_tokens": sum(row["completion_tokens"] for row in its) / len(its),
             "mean_prompt_tokens": sum(row["prompt_tokens"] for row in its) / len(its),
@@ -124,20 +124,29 @@ def _totals(rows: Answers, of: Evaluation) -> dict[str, Any]:
     for other in SYSTEMS[:-1]:
         if other in by_system and "student" in by_system:
             before, after = ([row["score"] for row in by_system[name]] for name in (other, "student"))
-            totals[f"student_minus_{other}"] = asdict(
-                stats.paired(before, after, clusters, bounded=not of.unit)
-            )
+            ways = {"bounded": not of.unit, "higher_is_better": of.higher_is_better}
+            gain = stats.paired(before, after, clusters_of(by_system["student"]), **ways)
+            if isfinite(gain.low):  # one question alone bounds nothing
+                totals[f"student_minus_{other}"] = asdict(gain)
     return totals
+
+
+def clusters_of(answers: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The cluster of each answer's question; one that names none is its own."""
+    return [answer["cluster"] or answer["question_id"] for answer in answers]
 
 
 def _mean(scores: Sequence[float], unit: str, clusters: Sequence[str] = ()) -> dict[str, float | None]:
     """Mean and interval; that of shares is cut to [0, 1], and one score alone in another unit has none."""
     from synth.evaluators import stats
 
-    if unit and len(scores) == 1:
-        return {"mean": scores[0], "low": None, "high": None}
-    low, high = stats.mean_interval(scores, clusters) if unit else stats.interval(scores, clusters)
-    return {"mean": sum(scores) / len(scores), "low": low, "high": high}
+    mean = sum(scores) / len(scores)
+    low, high = (stats.mean_interval if unit else stats.interval)(scores, clusters)
+    return (
+        {"mean": mean, "low": low, "high": high}
+        if isfinite(low)
+        else {"mean": mean, "low": None, "high": None}
+    )
 
 
 def _latency(seconds: Sequence[float]) -> dict[str, float] | None:

@@ -65,7 +65,7 @@ def plan(run: Run) -> Plan:
         DataError: all questions of an evaluation were trained on, or it has none.
     """
     recipe, trained = run.recipe, set(map(fold, _trained(run.dataset)))
-    evaluations = dict(zip(names(recipe.evaluate), recipe.evaluate, strict=True))
+    evaluations = dict(zip(recipe.evaluations, recipe.evaluate, strict=True))
     asked: dict[str, list[Question]] = {}
     seen: dict[str, int] = {}
     for index, (name, evaluation) in enumerate(evaluations.items()):
@@ -88,12 +88,6 @@ def plan(run: Run) -> Plan:
     digest = hashlib.sha256(orjson.dumps(decided)).hexdigest()[:16]
     found = _contaminated(run.dataset, asked)
     return Plan(evaluations, planned, seen, found, digest, tuple(prompts.notes))
-
-
-def names(evaluations: Sequence[Evaluation]) -> list[str]:
-    """What each is called: its step's name, with its number where several have it."""
-    each = [evaluation.name for evaluation in evaluations]
-    return [f"{name}[{at}]" if each.count(name) > 1 else name for at, name in enumerate(each)]
 
 
 def held_out(dataset: Dataset) -> Iterator[HeldOut]:

@@ -30,11 +30,11 @@ Question: TypeAlias = "tuple[str, str]"
 class Measured:
     """What students of one kind scored: a score for each seed of their training, by question.
 
-    `totals` are the evaluations of the first, without figures of the student's; `base` is the base's scores.
+    `totals` are the evaluations of the first; `other` has the scores of the system that each is held against.
     """
 
     student: Mapping[Question, Sequence[float]]
-    base: Mapping[Question, float]
+    other: Mapping[Question, float]
     clusters: Mapping[Question, str]
     totals: Mapping[str, Mapping[str, Any]]
 
@@ -101,32 +101,33 @@ def measure(run: Run, seeds: Sequence[int], fit: Fit) -> Measured:
     """
     assert run.recipe.train is not None
     student: dict[Question, list[float]] = {}
-    base: dict[Question, float] = {}
+    other: dict[Question, float] = {}
     clusters: dict[Question, str] = {}
-    first = None
-    for seed in seeds:
+    totals: dict[str, Mapping[str, Any]] = {}
+    for number, seed in enumerate(seeds, 1):
         variant = run if seed == run.recipe.train.seed else with_seed(run, seed)
         fit(variant)
-        first = first or variant
-        for answer in answers_of(variant.folder):
-            key = gains.name_of(answer), answer["question_id"]
-            clusters[key] = answer["cluster"] or answer["question_id"]
-            if answer["system"] == "student":
+        if not totals:
+            found = scoring.read(variant.folder)["evaluations"]
+            totals = {gains.name_of(total): total for total in found if gains.against(total)}
+        answers = [a for a in answers_of(variant.folder) if a["score"] is not None]
+        for answer, cluster in zip(answers, scoring.clusters_of(answers), strict=True):
+            name = gains.name_of(answer)
+            key = name, answer["question_id"]
+            if name in totals and answer["system"] == gains.against(totals[name]):
+                other[key], clusters[key] = answer["score"], cluster
+            elif name in totals and answer["system"] == "student":
                 student.setdefault(key, []).append(answer["score"])
-            elif answer["system"] == "base" or key not in base:
-                base[key] = answer["score"]
-        if odd := [key for key, scores in student.items() if len(scores) != seeds.index(seed) + 1]:
-            raise DataError(variant.folder, f"was not asked the same questions as the others: {odd[0]}")
-    assert first is not None
-    totals = {gains.name_of(total): total for total in scoring.read(first.folder)["evaluations"]}
-    return Measured(student, base, clusters, totals)
+        if odd := [key for key, scores in student.items() if len(scores) != number]:
+            raise DataError(variant.folder, f"has other questions with a score than its like: {odd[0][1]}")
+    return Measured(student, other, clusters, totals)
 
 
 def answers_of(folder: Path) -> list[dict[str, Any]]:
-    """The rows of `scores.parquet` that have a score, but what was said."""
+    """The rows of `scores.parquet` but what was said."""
     columns = ["evaluator", "group", "cluster", "question_id", "system", "score"]
     rows: list[dict[str, Any]] = read_parquet(folder / "scores.parquet", columns).to_pylist()
-    return [row for row in rows if row["score"] is not None]
+    return rows
 
 
 def _trained_on(run: Run) -> str:

@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 from projects import edit, jsonl
 
-from synth import scoring
+from synth import scoring, systems
 from synth.pipeline import Run, open_run
 from synth.store import write_parquet
-from synth.systems import Plan
 
 TABLES = """
 [student]
@@ -74,8 +74,7 @@ def score(run: Run, base: Sequence[float], student: Sequence[float], weights: by
         for system, scores in (("base", base), ("student", student))
         for question, score in zip(questions, scores, strict=True)
     ]
-    none = {"exact_match": 0}
-    plan = Plan({"exact_match": run.recipe.evaluate[0]}, [], none, none, "")
+    plan = systems.plan(run)
     run.dataset.record("evaluate", {"inputs": "x"}, scoring.write(place, plan, answers, {}))
 
 
@@ -84,7 +83,7 @@ def moved(run: Run, folder: str) -> Run:
     return Run(run.checked, type(run.dataset)(run.folder.with_name(folder)), run.say)
 
 
-def answer(question_id: str, question: str, system: str, score: float) -> dict[str, object]:
+def answer(question_id: str, question: str, system: str, score: float) -> dict[str, Any]:
     """One graded answer of `scores.parquet`."""
     return {
         "evaluator": "exact_match",

@@ -23,9 +23,11 @@ def test_one_that_is_not_shown_says_how_many_questions_would_show_it() -> None:
 
 
 def test_a_figure_of_which_less_is_better_stands_in_its_own_unit() -> None:
-    gain = asdict(paired([2.0, 2.5, 3.0], [1.5, 2.0, 2.4], bounded=False))
+    gain = asdict(paired([2.0, 2.5, 3.0], [1.5, 2.0, 2.4], bounded=False, higher_is_better=False))
     said = gains.sentence(gain, NATS)
-    assert said.startswith("-0.533 nats a token [-0.600, -0.500], lower is better, 3 better, 0 worse, sign test p = 0.25")
+    assert said.startswith(
+        "-0.533 nats a token [-0.600, -0.500], lower is better, 3 better, 0 worse, sign test p = 0.25"
+    )
     assert gains.in_unit(2.5, NATS, sign=False) == "2.500 nats a token"
 
 

@@ -19,6 +19,7 @@ def answer(name: str, number: int, system: str, score: float | None, **other: An
         "evaluator": name,
         "question_id": f"q{number}",
         "group": "",
+        "cluster": "",
         "kind": "",
         "system": system,
         "question": "?",
@@ -50,7 +51,7 @@ def test_a_system_is_shown_with_its_tokens_and_latency_over_its_requests(tmp_pat
     assert (base["mean"], base["mean_tokens"], base["mean_prompt_tokens"]) == (0.5, 5, 10)
     assert base["seconds"]["requests"] == 4 and base["seconds"]["mean"] == pytest.approx(0.25)
     assert base["seconds"]["p50"] == pytest.approx(0.25)
-    assert total["test"] == "exact McNemar" and total["left_out_as_trained_on"] == 3
+    assert total["student_minus_base"]["test"] == "exact McNemar" and total["left_out_as_trained_on"] == 3
     assert json.loads((tmp_path / "scores.json").read_bytes())["served_by"] == "nobody"
 
 
@@ -87,11 +88,11 @@ def test_details_are_means_over_the_questions_that_have_them(tmp_path: Path) -> 
     total = scored(tmp_path, "exact_match", ExactMatch(path="x"), answers)
     strict = total["systems"]["student"]["details"]["strict"]
     assert (strict["mean"], strict["questions"]) == (0.5, 2) and 0 < strict["low"] < strict["high"] < 1
-    assert total["systems"]["base"]["details"] == {} and total["test"] == "sign test"
+    assert total["systems"]["base"]["details"] == {} and total["student_minus_base"]["test"] == "sign test"
 
 
 def test_one_score_alone_in_a_unit_has_no_interval(tmp_path: Path) -> None:
     answers = [answer("perplexity", 1, system, 2.0) for system in ("base", "student")]
     total = scored(tmp_path, "perplexity", Perplexity(), answers)
-    assert total["systems"]["base"]["low"] is None
+    assert total["systems"]["base"]["low"] is None and "student_minus_base" not in total
     assert "base 2.000 (one alone has no interval) nats a token" in sentences(read(tmp_path))[0]

@@ -1,8 +1,6 @@
 """Real trainings of a tiny model: right answers pass the gate, shuffled answers are refused."""
 
-import asyncio
 import random
-from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,13 +8,11 @@ import pytest
 from projects import jsonl
 from tiny import WORDS, saved
 
-from synth import asking, gate, pipeline, scoring, systems
-from synth.llm.journal import Journal
-from synth.llm.scripted import ScriptedTeacher
+from synth import ablation, gate, pipeline
+from synth.llm import server
 from synth.pipeline import Run, open_run
 from synth.store import read_parquet, write_parquet
 from synth.students import Students
-from synth.types import Prompt, Sampling
 from synth.variants import beside
 
 RULE = {"sky": "blue", "cat": "legs", "fruit": "apples", "name": "yes"}
@@ -32,6 +28,8 @@ use = "existing"
 
 [student]
 model = "MODEL"
+max_model_len = 64
+max_tokens = 3
 
 [train]
 epochs = 6
@@ -59,8 +57,9 @@ def questions(seed: int, most: int) -> list[tuple[str, str]]:
 
 
 @pytest.fixture
-def run(tmp_path: Path, one_thread: None) -> Run:
+def run(tmp_path: Path, one_thread: None, monkeypatch: pytest.MonkeyPatch) -> Run:
     """A curated run of 240 right answers, and 80 held-out questions."""
+    monkeypatch.setattr(server, "build_of_vllm", lambda: None)
     made = questions(0, 320)
     turns = [
         [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
@@ -79,40 +78,9 @@ def run(tmp_path: Path, one_thread: None) -> Run:
     return run
 
 
-def speaking(model: Path) -> Callable[[Prompt, Sampling], str]:
-    """What a model folder says, at most three tokens of it."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(model)
-    loaded = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).eval()
-
-    def say(prompt: Prompt, sampling: Sampling) -> str:
-        given = tokenizer.apply_chat_template(
-            [dict(turn) for turn in prompt if not isinstance(turn, str)],
-            add_generation_prompt=True,
-            return_tensors="pt",
-            return_dict=True,
-        )
-        with torch.inference_mode():
-            out = loaded.generate(**given, max_new_tokens=3, do_sample=False, pad_token_id=0)
-        return str(tokenizer.decode(out[0, given["input_ids"].shape[1] :], skip_special_tokens=True))
-
-    return say
-
-
 def held(run: Run) -> gate.Decision:
-    """Trained by the pipeline, asked here, and held against the gate."""
-    pipeline.train(run)
-    plan = systems.plan(run)
-    assert run.recipe.student is not None
-    answers = []
-    for system, model in (("base", Path(run.recipe.student.model)), ("student", run.folder / "student")):
-        journal = Journal(run.folder / f"journal-{system}")
-        asker = ScriptedTeacher(speaking(model)).asker(journal, {"temperature": 0.0})
-        answers += asyncio.run(asking.ask(plan, system, asker, None, 512))
-        journal.close()
-    run.dataset.record("evaluate", {"inputs": "x"}, scoring.write(run.folder, plan, answers, {}))
+    """Trained, evaluated in this process, and held against the gate."""
+    ablation.fit_with(lambda _: None)(run)
     return gate.hold(run)
 
 

@@ -26,7 +26,7 @@ class Paired:
 
     `base`, `student` and `difference` (student minus base) are means in the scores' unit; those of shares,
     times 100, are points. `low` and `high` bound the difference. `wins` and `losses` count the questions on
-    which the student scored higher and lower; `p` is two-sided, from `test`: the exact McNemar test for 0/1
+    which the student did better and worse; `p` is two-sided, from `test`: the exact McNemar test for 0/1
     scores, the sign test (the same on wins and losses) for others, the t test with the clustered error where
     questions share clusters. `needed` is the number of questions with which a difference as large as
     this one, spread as here, would be shown in 4 of 5 evaluations; None where there is no difference or no
@@ -108,6 +108,7 @@ def paired(
     clusters: Sequence[str] = (),
     *,
     bounded: bool = True,
+    higher_is_better: bool = True,
 ) -> Paired:
     """Compares two systems question by question; the order of both must be the same.
 
@@ -126,6 +127,8 @@ def paired(
     differences = np.asarray(student, dtype=float) - np.asarray(base, dtype=float)
     n, difference = len(differences), float(differences.mean())
     wins, losses = int((differences > 0).sum()), int((differences < 0).sum())
+    if not higher_is_better:
+        wins, losses = losses, wins
     error, freedom = _error(differences, clusters)
     p = float(binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
     test = "exact McNemar" if {*base, *student} <= {0, 1} else "sign test"
