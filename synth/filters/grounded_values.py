@@ -13,6 +13,8 @@ from synth.types import Record, Verdict
 
 WORD = re.compile(rf"[{CJK}]|[^\s{CJK}]+")
 """A word of folded text, or a Chinese or Japanese character."""
+CLOCK = re.compile(r"\d+(?::\d+)+")
+"""A time, or a ratio: its parts are no numbers of the text."""
 
 
 class GroundedValues(Filter):
@@ -52,10 +54,14 @@ class GroundedValues(Filter):
             return "the answer is no JSON"
         if not found:
             return "the object has no value"
-        known, figures = _words(text), set(numbers(text))
+        known, plain = _words(text), CLOCK.sub(" ", text)
+        sums, figures = set(numbers(plain)), _words(plain)
         for path, value in found:
-            stands = str(value).strip() != "" and _words(str(value)) in known
-            if not stands and (isinstance(value, str) or Fraction(str(value)) not in figures):
+            if isinstance(value, str):
+                stands = value.strip() != "" and _words(value) in known
+            else:
+                stands = Fraction(str(value)) in sums or _words(str(value)) in figures
+            if not stands:
                 return f"the text has no such value as {path}"
         if self.distinct and len({_words(str(value)) for _, value in found}) < len(found):
             return "one value stands twice"

@@ -47,6 +47,7 @@ def test_an_object_is_kept_where_the_text_has_each_of_its_values(answer: str) ->
         ('{"when": ["3 May", "4 May"]}', "the text has no such value as $.when[]"),
         ('{"pieces": 5}', "the text has no such value as $.pieces"),
         ('{"pieces": 31}', "the text has no such value as $.pieces"),
+        ('{"pieces": 14}', "the text has no such value as $.pieces"),
         ('{"price": 1250}', "the text has no such value as $.price"),
         ('{"city": ""}', "the text has no such value as $.city"),
         ('{"city": " "}', "the text has no such value as $.city"),
