@@ -27,6 +27,7 @@ from synth.student.job import Job
 from synth.tables import Train
 from synth.weights import EMBEDDED, find_model
 
+SAVE_STEPS = 4
 out = Console(highlight=False)
 
 
@@ -68,31 +69,33 @@ def steps_of(process: "subprocess.Popen[str]", die_at: float | None) -> list[int
 def measure(
     dataset: Annotated[Path, typer.Argument(help="a folder with train-*.parquet")],
     folder: Annotated[Path, typer.Argument(help="an empty folder for both students")],
+    model: Annotated[str, typer.Option(help="a folder, or the embedded model")] = EMBEDDED,
     adapter: str = "lora",
     rows: int = 96,
     kills: int = 5,
     seed: int = 0,
-    save_steps: int = 4,
 ) -> None:
     """Train twice, once killed again and again, and compare."""
     data = folder / "train"
     data.mkdir(parents=True)
     pq.write_table(pq.read_table(files(dataset, "train")[0]).slice(0, rows), data / "train-00000.parquet")
-    model = find_model(EMBEDDED, out.print)
-    assert isinstance(model, Path)
-    values = {"adapter": adapter, "max_length": 256, "save_steps": save_steps}
+    base = find_model(model, out.print)
+    if isinstance(base, str):
+        raise typer.BadParameter(f"{base} is no folder")
+    values = {"adapter": adapter, "max_length": 256, "save_steps": SAVE_STEPS}
     config = Train.model_validate(values)
     began = time.monotonic()
-    every = steps_of(started(config, model, data, folder / "whole"), None)
+    every = steps_of(started(config, base, data, folder / "whole"), None)
     seconds, draw = time.monotonic() - began, random.Random(seed)
     moments = sorted(draw.uniform(1, len(every)) for _ in range(kills))
-    table = Table("killed in step", "steps taken before", "lost steps", title=f"{adapter}, {rows} rows")
+    title = f"{base.name}, {adapter}, {rows} rows"
+    table = Table("killed in step", "steps taken", "taken again", title=title)
     taken: list[list[int]] = []
     for moment in [*moments, None]:
-        taken.append(steps_of(started(config, model, data, folder / "killed"), moment))
-        if moment is not None:
-            kept = int(moment) // save_steps * save_steps
-            table.add_row(f"{moment:.2f}", f"{taken[-1][0]} to {taken[-1][-1]}", str(int(moment) - kept))
+        taken.append(steps_of(started(config, base, data, folder / "killed"), moment))
+    for moment, steps, after in zip(moments, taken, taken[1:], strict=False):
+        begins = after[0] if after else len(every) + 1
+        table.add_row(f"{moment:.2f}", f"{steps[0]} to {steps[-1]}", str(steps[-1] - begins + 1))
     losses, others = (
         orjson.loads((folder / name / "manifest.json").read_bytes())["losses"] for name in ("whole", "killed")
     )

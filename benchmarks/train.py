@@ -109,7 +109,7 @@ def ours(bench: Bench, clock: Clock, *, adapter: Literal["lora", "none"], packin
         max_length=bench.max_length,
         trainer={"save_strategy": "no"},
     )
-    with tempfile.TemporaryDirectory() as folder, loading.quiet():
+    with tempfile.TemporaryDirectory() as folder:
         job = Job(config, bench.model, bench.data, Path(folder))
         model = loading.load(bench.model, bench.prepared.longest)
         trained(sft.trainer(job, model, bench.tokenizer, bench.prepared), clock)
@@ -122,7 +122,7 @@ def trl(bench: Bench, clock: Clock, *, lora: bool) -> None:
     from transformers import AutoModelForCausalLM
     from trl import SFTConfig, SFTTrainer
 
-    with tempfile.TemporaryDirectory() as folder, loading.quiet():
+    with tempfile.TemporaryDirectory() as folder:
         settings = SFTConfig(
             output_dir=folder,
             learning_rate=RATE,
@@ -179,7 +179,8 @@ def measured(arm: Callable[[Bench, Clock], None], bench: Bench) -> tuple[float, 
 
     def work(end: Connection) -> None:
         clock = Clock()
-        arm(bench, clock)
+        with loading.quiet():
+            arm(bench, clock)
         end.send((clock.speed, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20))
 
     fork = multiprocessing.get_context("fork")
@@ -194,11 +195,23 @@ def measured(arm: Callable[[Bench, Clock], None], bench: Bench) -> tuple[float, 
     return float(speed), float(memory)
 
 
-def prepare(dataset: str, rows: int, max_length: int, folder: Path) -> Bench:
+def base(layers: int | None, folder: Path) -> Path:
+    """The folder of the shipped model, or of its first layers."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = Path(find_model("smollm2-135m-instruct", sys.stderr.write))
+    if layers is None:
+        return model
+    first = AutoModelForCausalLM.from_pretrained(model, num_hidden_layers=layers, dtype="bfloat16")
+    first.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(model).save_pretrained(folder)
+    return folder
+
+
+def prepare(dataset: str, rows: int, max_length: int, model: Path, folder: Path) -> Bench:
     """The first rows of at most `max_length` tokens, tokenized."""
     from transformers import AutoTokenizer
 
-    model = Path(find_model("smollm2-135m-instruct", print))
     tokenizer = AutoTokenizer.from_pretrained(model)
     data = folder / "data"
     data.mkdir()
@@ -240,6 +253,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rows", type=int, default=48)
     parser.add_argument("--max-length", type=int, default=256)
     parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--layers", type=int, help="the model's first layers alone, for a quick look")
     parser.add_argument(
         "--arm", action="append", choices=list(ARMS), help="these alone; the first is the base"
     )
@@ -252,7 +266,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     arms = options.arm or list(ARMS)
     with tempfile.TemporaryDirectory() as folder:
-        bench = prepare(options.dataset, options.rows, options.max_length, Path(folder))
+        place = Path(folder)
+        with loading.quiet():
+            model = base(options.layers, place / "model")
+            bench = prepare(options.dataset, options.rows, options.max_length, model, place)
         counts = bench.prepared.counts
         sys.stdout.write(
             f"{counts.rows} rows of at most {options.max_length} tokens, {counts.tokens:,} tokens, "

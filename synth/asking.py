@@ -212,9 +212,9 @@ def _judge(run: Run, plan: Plan, models: Models) -> Asker:
 
 
 def is_teacher(run: Run) -> bool:
-    """Whether the judge is the model that made the training rows."""
-    roles = run.recipe.roles
-    return roles["judge"].model == roles["teacher"].model
+    """Whether the judge is a model that made training rows."""
+    teachers = {role.model for name, role in run.recipe.roles.items() if name != "judge"}
+    return run.recipe.roles["judge"].model in teachers
 
 
 async def judge(plan: Plan, answers: Answers, asker: Asker, run: Run) -> Answers:
@@ -223,7 +223,8 @@ async def judge(plan: Plan, answers: Answers, asker: Asker, run: Run) -> Answers
     Raises:
         DataError: it gave no verdict on any question of an evaluation.
     """
-    by = {(row["evaluator"], row["question_id"], row["system"]): row for row in answers}
+    places = [(row["evaluator"], row["question_id"], row["system"]) for row in answers]
+    by = dict(zip(places, answers, strict=True))
     pairs = [item for item in plan.items if isinstance(plan.of(item.name), PairEvaluator)]
 
     async def one(item: Item) -> None:
@@ -250,4 +251,4 @@ async def judge(plan: Plan, answers: Answers, asker: Asker, run: Run) -> Answers
     for name in dict.fromkeys(item.name for item in pairs):
         if not any(row["score"] is not None for row in by.values() if row["evaluator"] == name):
             raise DataError(run.recipe.file, f'{name}: {NO_VERDICT} on any question; set read = "choice"')
-    return list(by.values())
+    return [by[place] for place in places]

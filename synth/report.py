@@ -42,11 +42,21 @@ def summary(dataset: Dataset) -> list[str]:
             f"student: {entry['rows']:,} rows, {entry['steps']:,} steps in {entry['seconds']:.0f} s, loss "
             f"{entry['first_loss']:.2f} -> {entry['final_loss']:.2f} nats a trained token"
         )
+        if "device" in entry:  # not in the manifests of earlier versions
+            lines.append(f"training: {_speed(entry)}")
     if "evaluate" in stages:
         lines += scoring.sentences(scoring.read(dataset.folder))
     if (decision := gate.read(dataset)) is not None:
         lines += gate.sentences(decision)
     return [*lines, f"run folder: {relative(dataset.folder)}"]
+
+
+def _speed(entry: dict[str, Any]) -> str:
+    rate = f"{entry['tokens_per_second']:,.0f} tokens/s, learning rate {entry['learning_rate']:g}"
+    if entry["mfu"] is None:
+        return rate
+    peak = f"{entry['peak_teraflops']:.3g} teraflop/s ({entry['device']})"
+    return f"{rate}, model FLOPs utilisation {100 * entry['mfu']:.0f}% of {peak}"
 
 
 def _asked(asked: dict[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """The whole path on real parts: vLLM serves the embedded teacher, TRL trains, vLLM serves the student."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -149,6 +150,23 @@ def test_base_and_student_were_scored_on_the_questions_that_were_not_trained_on(
     assert total["left_out_as_trained_on"] == 1
     gain = total["student_minus_base"]
     assert gain["low"] <= gain["difference"] <= gain["high"]
+
+
+def test_vllm_served_the_student_and_its_card_holds_the_scores(project: Path) -> None:
+    folder = run_folder(project)
+    answers = pq.read_table(folder / "scores.parquet").to_pylist()
+    said = [row for row in answers if row["system"] == "student"]
+    assert all(row["completion_tokens"] > 0 for row in said)
+    assert {row["finish_reason"] for row in said} <= {"stop", "length"}
+    assert any(row["answer"] for row in said)
+    card = (folder / "student" / "README.md").read_text()
+    assert "instruction_check, kinds that were trained, 4 held-out questions: base " in card
+    assert "student - base: " in card
+    files = json.loads((folder / "manifest.json").read_text())["stages"]["train"]["files"]
+    assert files["student/README.md"]["sha256"] == hashlib.sha256(card.encode()).hexdigest()
+    generation = json.loads((folder / "student" / "generation_config.json").read_text())
+    assert generation["do_sample"] is False
+    assert (folder / "student" / "chat_template.jinja").is_file()
 
 
 def test_a_second_run_asks_nothing_and_changes_no_byte(project: Path) -> None:

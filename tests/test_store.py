@@ -158,6 +158,18 @@ def test_a_stage_whose_file_changed_or_went_is_not_done(tmp_path: Path) -> None:
     assert dataset.done("generate", "key") is None
 
 
+def test_a_file_of_a_stage_that_was_written_anew_leaves_it_done(tmp_path: Path) -> None:
+    dataset, file = Dataset(tmp_path), tmp_path / "card.md"
+    file.write_text("no scores yet")
+    dataset.rewritten("train", file)
+    assert dataset.manifest == {}
+    dataset.record("train", {"inputs": "a"}, [file])
+    file.write_text("scores")
+    assert dataset.done("train", "a") is None
+    dataset.rewritten("train", file)
+    assert dataset.done("train", "a") is not None
+
+
 def test_stages_are_recorded_beside_one_another_and_a_corrupt_manifest_is_named(tmp_path: Path) -> None:
     dataset, file = stage(tmp_path)
     dataset.record("curate", {"inputs": "other"}, [file])

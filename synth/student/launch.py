@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from synth.student.train import OnStep, Outcome, Runner, Say
 
 CONFIGS = Path(__file__).parent / "launchers"
-RAISED = re.compile(r"^(?:\[rank\d+\]: ?)?((?:\w+\.)*\w*(?:Error|Exception|Interrupt)\b.*)$", re.MULTILINE)
+RAISED = r"^(?:\[rank{rank}\]: ?)?((?:\w+\.)*\w*(?:Error|Exception)\b.*)$"
 """The last line of a traceback, as PyTorch prints those of a process of several."""
 
 
@@ -186,7 +186,10 @@ def _why(log: Path, begun: int, status: int) -> str:
     with log.open("rb") as file:
         file.seek(begun)
         text = file.read().decode(errors="replace")
-    if killed := re.search(r"Signal (\d+) \((SIG\w+)\)", text):
-        return f"a training process was ended by {killed[2]}; run the same command again to go on"
-    raised = [line for line in RAISED.findall(text) if "ChildFailedError" not in line]
+    first = text.rpartition("Root Cause")[2]  # torchrun's account of who failed first; the others it ended
+    if killed := re.search(r"Signal \d+ \((SIG\w+)\)", first):
+        return f"a training process was ended by {killed[1]}; run the same command again to go on"
+    rank = re.search(r"rank +: (\d+)", first)
+    lines = RAISED.format(rank=rank[1] if rank else r"\d+")
+    raised = [line for line in re.findall(lines, text, re.MULTILINE) if "ChildFailedError" not in line]
     return f"training ended with exit code {status}" + (f": {raised[-1].strip()}" if raised else "")

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from synth.student.batches import collate
+from synth.student.loading import has_bf16
 from synth.student.shards import IGNORED
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def mean_loss(model: "torch.nn.Module", dataset: "Dataset", rows: int) -> float:
     model.eval()
     device = next(model.parameters()).device
     total, count = 0.0, 0
-    with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
+    with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=has_bf16()):
         for start in range(0, len(dataset), rows):
             batch = collate([dataset[row] for row in range(start, min(start + rows, len(dataset)))])
             nll, number = answer_nll(model, {name: tensor.to(device) for name, tensor in batch.items()})

@@ -38,8 +38,13 @@ OWN = {
 FIXED = (
     *("output_dir", "disable_tqdm", "report_to", "remove_unused_columns", "include_num_input_tokens_seen"),
     *("ignore_data_skip", "resume_from_checkpoint", "load_best_model_at_end", "bf16", "fp16", "use_cpu"),
+    *("train_sampling_strategy", "length_column_name", "accelerator_config"),  # the order of rows
 )
-"""The trainer's keys that hold synth's promises: resume, the figures, silence; and what is measured."""
+"""The trainer's keys that hold synth's promises: resume, the figures, silence.
+
+Its own `group_by_length` draws each epoch's order from the random numbers of the moment: a training that is
+taken up in the middle of an epoch then sees other rows than an undisturbed one.
+"""
 IDLE = (
     *("model_init_kwargs", "trust_remote_code", "chat_template_path", "eos_token", "pad_token"),
     *("assistant_only_loss", "completion_only_loss", "truncation_mode", "padding_free", "packing_strategy"),

@@ -18,7 +18,7 @@ from synth.student.shards import Counted
 class Rehearsal:
     """What a training would be made of.
 
-    `fill` is the share of positions of the first epoch's forward passes that hold a token; `steps` are the
+    `fill` is the share of positions of an epoch's forward passes that hold a token; `steps` are the
     optimizer's, of all epochs.
     """
 
@@ -69,7 +69,7 @@ def rehearse(job: Job, model: Path | str) -> Rehearsal:
         first = prepared.rows[0]
         lengths = prepared.rows.data.column("length").to_pylist()
         example = marked(tokenizer, first["input_ids"], first["labels"])
-    order = sampler(lengths, config.batch_size, config.seed)
+    order = range(len(lengths)) if config.packing else sampler(lengths, config.batch_size, config.seed)
     return Rehearsal(
         example=example,
         counts=prepared.counts,

@@ -52,7 +52,7 @@ def digest(path: str) -> dict[str, str]:
 def draw(replay: Replay, rows: int, seed: int, file: Path) -> Drawn:
     """Write `weight` times `rows` rows of the dataset to `file`, a Parquet file of `SCHEMA`.
 
-    Drawn are those of the smallest hashes of content and seed. 40 bytes are held for each that is asked for.
+    Drawn are those of the smallest hashes of content and seed; some 140 bytes are held for each asked for.
 
     Raises:
         DataError: the dataset can't be read, or has no row that can be used.

@@ -52,10 +52,16 @@ def prepare(job: Job, tokenizer: "PreTrainedTokenizerBase") -> Prepared:
 def trainer(
     job: Job, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", prepared: Prepared
 ) -> "SFTTrainer":
-    """The trainer, silent and offline."""
+    """The trainer, silent and offline.
+
+    Raises:
+        TrainError: rows are to be packed, and the model could not keep them apart.
+    """
     from transformers import PrinterCallback
     from trl import SFTConfig
 
+    if job.config.packing:
+        check_packable(model)
     made = _trainer_class(job.config)(
         model=model,
         args=SFTConfig(
@@ -70,6 +76,25 @@ def trainer(
     )
     made.remove_callback(PrinterCallback)
     return made
+
+
+def check_packable(model: "PreTrainedModel") -> None:
+    """Refuse a model in which a packed row would see its neighbour.
+
+    transformers keeps rows apart by a mask made from their positions, for its eager and SDPA attention alone
+    (its FlashAttention looks for rows in batches of one line), and in no layer that hands on a state.
+
+    Raises:
+        TrainError: the model's attention is another, or a layer hands on a state.
+    """
+    attention = model.config._attn_implementation
+    kinds = set(getattr(model.config, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}
+    if attention not in ("eager", "sdpa") or kinds or model._is_stateful:
+        layers = ", ".join(sorted(kinds)) or model.config.model_type
+        raise TrainError(
+            f"[train] packing: rows of {model.name_or_path} could see each other (attention {attention}, "
+            f"layers {layers}); set packing = false"
+        )
 
 
 def _trainer_class(config: Train) -> type["SFTTrainer"]:

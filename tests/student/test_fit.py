@@ -1,6 +1,8 @@
 """All weights or an adapter; memory that is too small; a loss that is not finite."""
 
+import re
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -12,6 +14,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutput
 
 from synth.errors import TrainError
+from synth.report import _speed
 from synth.student import loading
 from synth.student.job import Job
 from synth.student.train import Trained, train
@@ -62,8 +65,21 @@ def test_speed_is_told_beside_the_peak_of_the_device(model_folder: Path, data: P
     assert done.device
     assert done.learning_rate == 5e-3
     assert all(step.mfu is not None for step in steps)
+    assert re.fullmatch(
+        r"[\d,]+ tokens/s, learning rate 0\.005, model FLOPs utilisation \d+% of [\d.]+ teraflop/s \(.*\)",
+        _speed(asdict(done)),
+    )
     assert TrainStep(1, 2, 0.5, 1234.4, 0.312).speed == "1,234 tokens/s, MFU 31%"
     assert TrainStep(1, 2, 0.5, 1234.4).speed == "1,234 tokens/s"
+
+
+def test_a_machine_that_does_not_compute_in_bfloat16_trains_in_float32(
+    model_folder: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    done = train(Job(CONFIG, model_folder, data, tmp_path / "student"), on_step=lambda _: None)
+    assert "float32" in done.device or torch.cuda.is_available()
+    assert done.final_loss < 0.95 * done.first_loss
 
 
 def test_adapters_over_four_bits_need_a_gpu(model_folder: Path, data: Path, tmp_path: Path) -> None:

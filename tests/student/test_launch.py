@@ -101,17 +101,21 @@ def test_a_launcher_that_starts_too_few_processes_is_found_out(
 
 def test_a_process_that_ended_otherwise_is_named_with_its_log(tmp_path: Path) -> None:
     log = tmp_path / "train.log"
-    log.write_text(
-        "old: ValueError: of another run\n"
+    old = "old: ValueError: of another run\n"
+    text = (
         "[rank1]: Traceback (most recent call last):\n"
         "[rank1]: ValueError: no such thing\n"
+        "[rank0]: RuntimeError: Connection closed by peer\n"
         "torch.distributed.elastic.multiprocessing.errors.ChildFailedError: \n"
+        "Failures:\n  rank : 0\n  traceback : Signal 15 (SIGTERM) received by PID 8\n"
+        "Root Cause (first observed failure):\n  rank      : 1 (local_rank: 1)\n"
     )
-    begun = len("old: ValueError: of another run\n")
-    assert launching._why(log, begun, 1) == "training ended with exit code 1: ValueError: no such thing"
-    with log.open("a") as file:
-        file.write("traceback : Signal 9 (SIGKILL) received by PID 7\n")
-    assert launching._why(log, begun, 1).startswith("a training process was ended by SIGKILL; run the same")
+    log.write_text(old + text)
+    assert launching._why(log, len(old), 1) == "training ended with exit code 1: ValueError: no such thing"
+    log.write_text(text + "  traceback : Signal 9 (SIGKILL) received by PID 7\n")
+    assert launching._why(log, 0, 1) == (
+        "a training process was ended by SIGKILL; run the same command again to go on"
+    )
 
 
 def test_rows_of_a_step_are_shared_evenly_or_not_at_all() -> None:

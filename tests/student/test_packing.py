@@ -10,11 +10,14 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from synth.errors import TrainError
 from synth.student.batches import collate, sampler
 from synth.student.job import Job
 from synth.student.loss import answer_nll
 from synth.student.packing import fit, pack, width
+from synth.student.sft import check_packable
 from synth.student.train import train
+from synth.student.watch import TrainStep
 from synth.tables import Train
 
 LENGTHS = [3, 17, 9, 30, 5, 12, 26, 1]
@@ -157,3 +160,34 @@ def test_a_training_with_packing_has_the_losses_of_one_without(
         train(Job(config, model_folder, write(rows), out), on_step=lambda _: None)
         losses.append(orjson.loads((out / "manifest.json").read_bytes())["losses"])
     assert losses[1] == pytest.approx(losses[0], rel=5e-3)
+
+
+class Killed(BaseException):
+    """Stands for kill -9 in the middle of an epoch."""
+
+
+@pytest.mark.parametrize("packing", [False, True])
+def test_a_training_killed_in_the_middle_of_an_epoch_goes_on_with_the_same_rows(
+    model_folder: Path, rows: list[dict[str, Any]], write: Callable[..., Path], tmp_path: Path, packing: bool
+) -> None:
+    config = Train(epochs=2, learning_rate=5e-3, max_length=64, packing=packing, save_steps=3)
+
+    def run(out: Path, die_at: int = 0) -> list[float]:
+        def step(step: TrainStep) -> None:
+            if step.step == die_at:
+                raise Killed
+
+        train(Job(config, model_folder, write(rows), out), on_step=step)
+        return list(orjson.loads((out / "manifest.json").read_bytes())["losses"])
+
+    with pytest.raises(Killed):
+        run(tmp_path / "killed", die_at=8)
+    assert run(tmp_path / "killed") == run(tmp_path / "whole")
+
+
+def test_a_model_whose_rows_would_see_each_other_is_refused(model_folder: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(model_folder)
+    check_packable(model)
+    model.config.layer_types = ["full_attention", "linear_attention"]
+    with pytest.raises(TrainError, match=r"packing: .*layers linear_attention\); set packing = false"):
+        check_packable(model)

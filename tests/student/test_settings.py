@@ -63,6 +63,7 @@ def test_what_the_trainer_knows_is_passed_on(trainer: dict[str, Any]) -> None:
         ("learning_rate", 1e-4, "write [train] learning_rate instead"),
         ("per_device_train_batch_size", 4, "write [train] batch_size and micro_batch instead"),
         ("save_total_limit", 4, "is synth's own business; remove it"),
+        ("train_sampling_strategy", "group_by_length", "is synth's own business; remove it"),
         ("bf16", True, "is synth's own business; remove it"),
     ],
 )

@@ -46,7 +46,7 @@ def test_what_a_mixture_of_experts_needs_is_not_told() -> None:
 
 
 def test_without_a_data_sheet_the_peak_is_measured_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("synth.student.speed.WIDTH", 256)
+    monkeypatch.setattr("synth.student.speed.WIDTHS", {"cpu": (64,), "cuda": (64,)})
     monkeypatch.setattr("synth.student.speed.SECONDS", 0.01)
     peak = Peak.here()
     assert peak.teraflops > 0
