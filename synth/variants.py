@@ -124,10 +124,10 @@ def measure(run: Run, seeds: Sequence[int], fit: Fit) -> Measured:
 
 
 def answers_of(folder: Path) -> list[dict[str, Any]]:
-    """The rows of `scores.parquet` that have a score, but what was said."""
+    """The rows of `scores.parquet` but what was said."""
     columns = ["evaluator", "group", "cluster", "question_id", "system", "score"]
     rows: list[dict[str, Any]] = read_parquet(folder / "scores.parquet", columns).to_pylist()
-    return [row for row in rows if row["score"] is not None]
+    return rows
 
 
 def _trained_on(run: Run) -> str:

@@ -10,7 +10,6 @@ from projects import edit, jsonl
 from synth import scoring, systems
 from synth.pipeline import Run, open_run
 from synth.store import write_parquet
-from synth.systems import Plan
 
 TABLES = """
 [student]
