@@ -38,17 +38,22 @@ def summary(dataset: Dataset) -> list[str]:
     for by, asked in stages.get("curate", {}).get("asked", {}).items():
         lines.append(f"judge, for {by}: {_asked(asked)}")
     if (entry := stages.get("train")) is not None:
-        lines.append(
-            f"student: {entry['rows']:,} rows, {entry['steps']:,} steps in {entry['seconds']:.0f} s, loss "
-            f"{entry['first_loss']:.2f} -> {entry['final_loss']:.2f} nats a trained token"
-        )
-        if "device" in entry:  # not in the manifests of earlier versions
-            lines.append(f"training: {_speed(entry)}")
+        lines += _trained(entry)
     if "evaluate" in stages:
         lines += scoring.sentences(scoring.read(dataset.folder))
     if (decision := gate.read(dataset)) is not None:
         lines += gate.sentences(decision)
     return [*lines, f"run folder: {relative(dataset.folder)}"]
+
+
+def _trained(entry: dict[str, Any]) -> list[str]:
+    lines = [
+        f"student: {entry['rows']:,} rows, {entry['steps']:,} steps in {entry['seconds']:.0f} s, loss "
+        f"{entry['first_loss']:.2f} -> {entry['final_loss']:.2f} nats a trained token"
+    ]
+    if "device" in entry:  # not in the manifests of earlier versions
+        lines.append(f"training: {_speed(entry)}")
+    return lines
 
 
 def _speed(entry: dict[str, Any]) -> str:
