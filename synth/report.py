@@ -47,11 +47,13 @@ def summary(dataset: Dataset) -> list[str]:
 
 
 def _trained(entry: dict[str, Any]) -> list[str]:
-    rows = (
+    lines = [
         f"student: {entry['rows']:,} rows, {entry['steps']:,} steps in {entry['seconds']:.0f} s, loss "
         f"{entry['first_loss']:.2f} -> {entry['final_loss']:.2f} nats a trained token"
-    )
-    return [rows, f"training: {_speed(entry)}"] if "device" in entry else [rows]
+    ]
+    if "device" in entry:  # not in the manifests of earlier versions
+        lines.append(f"training: {_speed(entry)}")
+    return lines
 
 
 def _speed(entry: dict[str, Any]) -> str:

@@ -105,8 +105,7 @@ def _totals(rows: Answers, of: Evaluation) -> dict[str, Any]:
     from synth.evaluators import stats
 
     by_system = {name: its for name in SYSTEMS if (its := _of(rows, "system", name))}
-    first = next(iter(by_system.values()), [])
-    totals: dict[str, Any] = {"questions": len(first), "systems": {}}
+    totals: dict[str, Any] = {"questions": len(next(iter(by_system.values()), [])), "systems": {}}
     for name, its in by_system.items():
         details = sorted({key for row in its for key in row["details"]})
         totals["systems"][name] = {
