@@ -63,6 +63,11 @@ def trainer(
     return made
 
 
+def measure(job: Job, trained: "SFTTrainer", tokenizer: "PreTrainedTokenizerBase") -> dict[str, Any]:
+    """Nothing beside the loss."""
+    return {}
+
+
 def _trainer_class() -> type["SFTTrainer"]:
     from trl import SFTTrainer
 

@@ -8,7 +8,7 @@ where it is, the student is whole.
 import importlib
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -27,7 +27,12 @@ from synth.student.watch import TrainStep, progress
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
-METHODS = {"sft": "synth.student.sft"}
+METHODS = {
+    "sft": "synth.student.sft",
+    "dpo": "synth.student.dpo",
+    "logit_kd": "synth.student.logit_kd",
+    "on_policy": "synth.student.on_policy",
+}
 """The module of each [train] method."""
 VERSIONS = ("torch", "transformers", "trl", "peft")
 
@@ -46,6 +51,11 @@ class Method(Protocol):
         prepared: Prepared,
     ) -> "Trainer":
         """The trainer of these rows, silent and offline, its model the one that is trained."""
+
+    def measure(
+        self, job: Job, trained: "Trainer", tokenizer: "PreTrainedTokenizerBase"
+    ) -> dict[str, Any]:
+        """Figures of the method's own on held-out rows, of the base and of the student."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +79,8 @@ class Trained:
     tokens_per_second: float
     base_validation_loss: float | None = None
     validation_loss: float | None = None
+    method: dict[str, Any] = field(default_factory=dict)
+    """What the method counted and measured; docs/distillation.md says what each figure is."""
 
 
 def train(job: Job, *, on_step: Callable[[TrainStep], None]) -> Trained:
@@ -91,6 +103,8 @@ def train(job: Job, *, on_step: Callable[[TrainStep], None]) -> Trained:
         "base": {"name": model.name, "files": base_files(model)},
         "dataset": {"files": digest(job.data)},
         "config": job.config.model_dump(mode="json"),
+        "beside": digest(job.beside) if job.beside else {},
+        "teacher": job.teacher.identity if job.teacher else "",
     }
     identity["dataset"]["sha256"] = digest_of(identity["dataset"]["files"])
     key = digest_of(identity)
@@ -145,6 +159,7 @@ def _train(job: Job, on_step: Callable[[TrainStep], None]) -> tuple[Trained, lis
         after = mean_loss(trainer.model, held_out, MICRO_BATCH)
         with trainer.model.disable_adapter():
             before = mean_loss(trainer.model, held_out, MICRO_BATCH)
+    measured = {**(prepared.notes or {}), **method.measure(job, trainer, tokenizer)}
     tenth = max(1, len(losses) // 10)
     publish(trainer, tokenizer, prepared.tokens.ends, job.out)
     return Trained(
@@ -159,6 +174,7 @@ def _train(job: Job, on_step: Callable[[TrainStep], None]) -> tuple[Trained, lis
         tokens_per_second=trainer.state.num_input_tokens_seen / log[-1]["seconds"],
         base_validation_loss=before,
         validation_loss=after,
+        method=measured,
     ), losses
 
 
