@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
@@ -11,7 +11,7 @@ from types import TracebackType
 from synth import weights
 from synth.errors import TeacherError
 from synth.llm import probe, served, server
-from synth.llm.asker import Asker, Backend, Connect
+from synth.llm.asker import Asker
 from synth.llm.client import Client
 from synth.llm.contract import Contract
 from synth.llm.endpoint import Address
@@ -80,6 +80,10 @@ class Models:
         self.askers[name] = Asker(chosen, role.sampling(), self.journal, connect)
         return self.askers[name]
 
+    async def client(self, role: Role) -> Client:
+        """The client of a role, its server up."""
+        return (await self._connect(role, {}, several=False)())[0]
+
     @property
     def contracts(self) -> dict[str, Contract]:
         """What the servers were shown to do, by endpoint or model."""
@@ -91,11 +95,13 @@ class Models:
         self._proofs.clear()
         await self._stack.aclose()
 
-    def _connect(self, role: Role, needs: Needs, *, several: bool) -> Connect:
+    def _connect(
+        self, role: Role, needs: Needs, *, several: bool
+    ) -> Callable[[], Awaitable[tuple[Client, int]]]:
         where = " ".join(role.endpoint) or f"{role.model} {role.max_model_len} {role.flags} {role.replicas}"
         proven = False
 
-        async def connect() -> tuple[Backend, int]:
+        async def connect() -> tuple[Client, int]:
             nonlocal proven
             if not proven:
                 async with self._starting:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from synth import annotated, curation, engine, export, scoring, takeover, targets, unasked
+from synth import annotated, curation, engine, export, scoring, takeover, targets, teaching, unasked
 from synth.account import account, spent
 from synth.engine import Progress
 from synth.errors import DataError, RecipeError, TrainError
@@ -267,14 +267,15 @@ def train(run: Run, on_step: "Callable[[TrainStep], None]" = lambda _: None) -> 
         data = run.dataset.manifest.get("stages", {}).get("curate")
         if data is None:
             raise DataError(run.folder / "train", "is not there; run `synth curate` first")
-        files = {name: file["sha256"] for name, file in data["files"].items() if name.startswith("train/")}
+        deciding = teaching.sources(run)
+        files = {name: file["sha256"] for name, file in data["files"].items() if name.startswith(deciding)}
         if not any(file["rows"] for name, file in data["files"].items() if name.startswith("train/train-")):
             raise TrainError(f"{run.folder / 'train'}: no row was kept; `synth show` says why")
-        inputs = _hash([files, identify(student.model), config.model_dump()])
+        known = teaching.identity(run)
+        inputs = _hash([files, identify(student.model), config.model_dump(), *([known] if known else [])])
         if (done := run.dataset.done("train", inputs)) is not None:
             run.say("train: done before, 0 steps")
             return done
-        from synth.student.job import Job
         from synth.student.train import train as fine_tune
 
         model = find_model(student.model, run.say)
@@ -283,7 +284,8 @@ def train(run: Run, on_step: "Callable[[TrainStep], None]" = lambda _: None) -> 
 
             model = Path(snapshot_download(model))
         out = run.folder / "student"
-        trained = fine_tune(Job(config, model, run.folder / "train", out), on_step=on_step)
+        with teaching.scorer(run) as scorer:
+            trained = fine_tune(teaching.job(run, model, scorer), on_step=on_step)
         written = sorted(file for file in out.rglob("*") if file.is_file())
         entry = {"inputs": inputs, "model": student.model, "data": files, **asdict(trained)}
         run.dataset.record("train", entry, written)

@@ -154,13 +154,22 @@ class Train(Table):
     save_steps: int = Field(default=50, gt=0)
     """Optimizer steps between checkpoints."""
     replay: tuple[Replay, ...] = ()
-    beta: float | None = Field(default=None, gt=0)
-    """dpo: how hard the student is held to its base (0.1; length-normalised 5). on_policy: from forward (0)
-    to reverse (1) divergence from the teacher."""
+    beta: float | None = Field(default=None, ge=0)
+    """dpo: how hard the student is held to its base (0.1; length-normalised 5). on_policy: from 0, the
+    divergence that wants all that the teacher may say, to 1, that which wants nothing else (0.5)."""
     length_normalised: bool = False
     """dpo: divide each log-ratio by the answer's tokens, as Tulu 3."""
     alpha: float = Field(default=0.5, ge=0, le=1)
     """logit_kd: the weight of the teacher's probabilities; the rest is the loss on its words."""
+
+    @field_validator("beta")
+    @classmethod
+    def _beta_of_the_method(cls, beta: float | None, given: ValidationInfo) -> float | None:
+        method = given.data.get("method")
+        if beta is not None and ((method == "dpo" and beta == 0) or (method == "on_policy" and beta > 1)):
+            raise ValueError("must be more than 0 with dpo, and at most 1 with on_policy")
+        return beta
+
     trainer: dict[str, str | bool | int | float | None] = {}
     """[train.trainer]: anything else of the TRL trainer's own config, by its name there."""
 

@@ -25,6 +25,7 @@ TOP = {
     "page",
     "quality",
     "takeover",
+    "teaching",
     "annotated",
     "models",
     "previews",

@@ -108,9 +108,7 @@ def request(
     return "/chat/completions", body
 
 
-def scoring(
-    model: str, prompt: Sequence[int], answer: Sequence[int], top: int
-) -> tuple[str, dict[str, Any]]:
+def scoring(model: str, prompt: Sequence[int], answer: Sequence[int], top: int) -> tuple[str, dict[str, Any]]:
     """Path and body of a request that asks what a model thinks of an answer that is there already."""
     ids = [*prompt, *answer]
     return "/completions", {"model": model, "prompt": ids, "max_tokens": 1, "prompt_logprobs": top}
@@ -214,7 +212,7 @@ def _logprobs(data: Mapping[str, Any] | None, *, chat: bool) -> tuple[Mapping[st
 
 
 def _rounded(step: Mapping[str, float]) -> Mapping[str, float]:
-    """A token's candidates; those by id without vLLM's mark, to four places: they are kept by the thousand."""
+    """A token's candidates; those by id without vLLM's mark and to four places, as they are many."""
     return {
         token.removeprefix(TOKEN_ID): round(value, 4) if token.startswith(TOKEN_ID) else value
         for token, value in step.items()

@@ -5,11 +5,10 @@ log-ratio is divided by its answer's tokens (Tulu 3, Lambert et al. 2024, arXiv:
 the base: the model with its adapter off, or a frozen copy where all weights are trained.
 
 The pairs come tokenized from here, so TRL renders, cuts and drops nothing: an answer ends with the token that
-ends the turn, what a template puts behind it is not trained, and a pair with a longer answer is left out whole.
+ends the turn, what a template puts behind it is not trained, and a pair that is too long is left out whole.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,7 @@ from synth.store import message
 from synth.student import settings
 from synth.student.data import IGNORED, Tokens, check, encode, files
 from synth.student.divergence import answer_logits
-from synth.student.held import mean, share
+from synth.student.held import base_of, mean, share
 from synth.student.job import Job, Prepared
 from synth.student.loss import collate
 from synth.student.settings import MICRO_BATCH
@@ -35,7 +34,10 @@ if TYPE_CHECKING:
 BETA, BETA_NORMALISED = 0.1, 5.0
 """Rafailov et al.'s, and Tulu 3's where log-ratios are divided by lengths."""
 SCHEMA = pa.schema(
-    [("id", pa.string()), *((name, pa.list_(pa.int32())) for name in ("prompt_ids", "chosen_ids", "rejected_ids"))]
+    [
+        ("id", pa.string()),
+        *((name, pa.list_(pa.int32())) for name in ("prompt_ids", "chosen_ids", "rejected_ids")),
+    ]
 )
 
 
@@ -52,11 +54,11 @@ def prepare(job: Job, tokenizer: "PreTrainedTokenizerBase") -> Prepared:
     tokens = tokenize(tokenizer, paths, job.config.max_length)
     if not tokens.table.num_rows:
         raise TrainError(
-            f"{job.beside}: none of its {tokens.left_out} pairs has answers of at most {job.config.max_length} "
-            "tokens with their prompt; raise [train] max_length"
+            f"{job.beside}: none of its {tokens.left_out} pairs has at most {job.config.max_length} tokens "
+            "in each answer with its prompt; raise [train] max_length"
             if tokens.left_out
-            else f"{job.beside or job.data}: there are no pairs (prompt, chosen, rejected); make some with the "
-            'strategy "preference", or train with method = "sft"'
+            else f"{job.beside or job.data}: there are no pairs (prompt, chosen, rejected); make some with "
+            'the strategy "preference", or train with method = "sft"'
         )
     longest = max(len(prompt) + max(map(len, answers)) for prompt, *answers in _rows(tokens.table))
     return Prepared(Dataset(tokens.table), tokens, longest)
@@ -163,7 +165,7 @@ def measure(job: Job, trained: "DPOTrainer", tokenizer: "PreTrainedTokenizerBase
     rows = list(_rows(tokens.table))
     if not rows:
         return {}
-    with _base(trained) as base:
+    with base_of(job, trained.model) as base:
         before = _logps(base, rows)
     after = _logps(trained.model, rows)
     lengths = [(len(chosen), len(rejected)) for _, chosen, rejected in rows]
@@ -187,16 +189,6 @@ def measure(job: Job, trained: "DPOTrainer", tokenizer: "PreTrainedTokenizerBase
         "base_likelier": likelier(before),
         "likelier": likelier(after),
     }
-
-
-@contextmanager
-def _base(trained: "DPOTrainer") -> Iterator[Any]:
-    """The reference: a copy, or the model while its adapter is off."""
-    if trained.ref_model is not None:
-        yield trained.ref_model
-    else:
-        with trained.model.disable_adapter():
-            yield trained.model
 
 
 def _logps(
@@ -232,4 +224,5 @@ def _sums(
     logps = answer_logits(model, inputs, wanted).log_softmax(-1)
     each = logps.gather(1, labels[:, 1:][wanted[:, :-1]].unsqueeze(1)).squeeze(1)
     rows = wanted.nonzero()[:, 0]
-    return torch.zeros(len(labels), device=device).index_add_(0, rows, each).tolist()
+    sums: list[float] = torch.zeros(len(labels), device=device).index_add_(0, rows, each).tolist()
+    return sums

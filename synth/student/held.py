@@ -1,7 +1,25 @@
-"""Means over held-out rows, with their 95% intervals (t; for shares Wilson 1927)."""
+"""The base beside the student, and means over held-out rows with 95% intervals (t; shares: Wilson 1927)."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from synth.student.job import Job
+
+if TYPE_CHECKING:
+    import torch
+
+
+@contextmanager
+def base_of(job: Job, model: Any) -> "Iterator[torch.nn.Module]":  # noqa: ANN401
+    """The untrained model: the student with its adapter off, or loaded anew where all weights are trained."""
+    if hasattr(model, "disable_adapter"):
+        with model.disable_adapter():
+            yield model
+    else:
+        from transformers import AutoModelForCausalLM
+
+        yield AutoModelForCausalLM.from_pretrained(job.model, dtype=model.dtype).to(model.device)
 
 
 def mean(values: Sequence[float]) -> dict[str, Any]:

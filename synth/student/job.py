@@ -12,8 +12,9 @@ from synth.tables import Train
 class Teacher(Protocol):
     """Who says what it thinks of the student's own words (on_policy)."""
 
-    identity: str
-    """Names its bytes and how it is asked."""
+    @property
+    def identity(self) -> str:
+        """Names its bytes and how it is asked."""
 
     def score(
         self, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]

@@ -52,9 +52,7 @@ class Method(Protocol):
     ) -> "Trainer":
         """The trainer of these rows, silent and offline, its model the one that is trained."""
 
-    def measure(
-        self, job: Job, trained: "Trainer", tokenizer: "PreTrainedTokenizerBase"
-    ) -> dict[str, Any]:
+    def measure(self, job: Job, trained: "Trainer", tokenizer: "PreTrainedTokenizerBase") -> dict[str, Any]:
         """Figures of the method's own on held-out rows, of the base and of the student."""
 
 

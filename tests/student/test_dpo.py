@@ -10,17 +10,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from .conftest import row
-from .test_train import Killed, Steps
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
+from student.conftest import row
+from student.test_train import Killed, Steps
 from synth.errors import TrainError
 from synth.student import dpo
 from synth.student.job import Job
 from synth.student.train import train
 from synth.tables import Train
 
-CONFIG = Train(method="dpo", epochs=4, learning_rate=5e-3, batch_size=4, max_length=64, save_steps=5, beta=0.5)
+CONFIG = Train(
+    method="dpo", epochs=4, learning_rate=5e-3, batch_size=4, max_length=64, save_steps=5, beta=0.5
+)
 BETTER, WORSE = "The sky is blue.", "No cat has a fruit."
 
 
@@ -118,5 +120,5 @@ def test_a_dataset_without_pairs_is_refused(job: Job, tokenizer: PreTrainedToken
     with pytest.raises(TrainError, match=r"there are no pairs \(prompt, chosen, rejected\)"):
         dpo.prepare(alone, tokenizer)
     tight = Job(CONFIG.model_copy(update={"max_length": 9}), *_rest(job))
-    with pytest.raises(TrainError, match="none of its 20 pairs has answers of at most 9 tokens"):
+    with pytest.raises(TrainError, match="none of its 20 pairs has at most 9 tokens in each answer"):
         dpo.prepare(tight, tokenizer)
