@@ -246,6 +246,12 @@ def _check_student(recipe: Recipe, prompts: Prompts) -> None:
         )
     if recipe.train:
         _need(recipe, "train", "trl", "training", "train")
+        if recipe.train.method == "logit_kd" and recipe.teacher.top_logprobs is None:
+            raise RecipeError(
+                recipe.file,
+                "teacher.top_logprobs",
+                'missing; method = "logit_kd" learns from them: set it to 20',
+            )
     if recipe.student.teacher_prompt:
         prompts.file(recipe.student.teacher_prompt)
     for index, evaluator in enumerate(recipe.evaluate):

@@ -157,6 +157,8 @@ def steps_of(run: Run, models: Models) -> Steps:
         judges = recipe.judges if name == "judge" else ()
         wanted = [(s.name, s.needs_of(name)) for s in asking] + [(j.name, j.needs) for j in judges]
         needs = {ability: step for step, abilities in reversed(wanted) for ability in abilities}
+        if recipe.roles[name].top_logprobs is not None:
+            needs["logprobs"] = f"[{name}] top_logprobs"
         return models.asker(name, recipe.roles[name], needs=needs, several=any(s.several for s in asking))
 
     steps = steps_by(run, asker("teacher"), asker("judge"))

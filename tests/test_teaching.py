@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from endpoint import Able, Endpoint
 from projects import edit, make_project
 
 from synth import teaching
-from synth.errors import TeacherError
+from synth.errors import RecipeError, TeacherError
 from synth.pipeline import curate, generate, open_run
 from synth.recipe import load_recipe
 from synth.runs import Run
@@ -68,13 +69,28 @@ def test_judges_are_not_asked_for_candidates_and_other_runs_keep_their_names(tmp
     assert len(keys) == 2
 
 
-def test_rows_of_a_teacher_that_kept_nothing_are_told_as_such(tmp_path: Path) -> None:
+def test_rows_of_a_teacher_that_keeps_nothing_are_not_made(tmp_path: Path) -> None:
     with Endpoint(able=Able()) as endpoint:
-        run = made(tmp_path, endpoint.url, "logit_kd", top=None)
+        with pytest.raises(RecipeError, match=r"teacher\.top_logprobs: missing; .* set it to 20"):
+            made(tmp_path / "a", endpoint.url, "logit_kd", top=None)
+        assert endpoint.requests == 0
+    with Endpoint(able=Able(logprobs=False)) as endpoint:
+        with pytest.raises(TeacherError, match=r"\[teacher\] top_logprobs needs logprobs"):
+            made(tmp_path / "b", endpoint.url, "logit_kd")
+        assert endpoint.requests == 0
+
+
+def test_a_row_that_is_no_reply_of_the_teacher_is_told_as_such(tmp_path: Path) -> None:
+    with Endpoint(able=Able()) as endpoint:
+        run = made(tmp_path, endpoint.url, "logit_kd")
+    [shard] = [file for file in run.dataset.shards("train") if file.name.startswith("train-")]
+    rows = pq.read_table(shard).to_pylist()
+    rows[0]["messages"][-1]["content"] += " And so on."
+    pq.write_table(pa.Table.from_pylist(rows, pq.read_schema(shard)), shard)
     folder = teaching.beside(run)
     assert folder is not None
-    told = [each for file in folder.iterdir() for each in pq.read_table(file).to_pylist()]
-    assert told and all(each["tokens"] is None for each in told)
+    told = pq.read_table(folder / shard.name)["tokens"].to_pylist()
+    assert told[0] is None and all(told[1:])
 
 
 def test_on_policy_the_teacher_has_its_own_prompt_and_scores_what_is_said(tmp_path: Path) -> None:
