@@ -68,7 +68,7 @@ def beside(run: Run) -> Path | None:
     recipe = run.recipe
     method = recipe.train.method if recipe.train else "sft"
     if method == "dpo":
-        return run.folder / "preference"
+        return run.folder / "preference" if run.dataset.shards("preference") else None
     if method == "logit_kd":
         with run.journal() as journal:
             _write(run, THOUGHTS, lambda row: _thought(run, journal, row))
