@@ -257,6 +257,12 @@ def _check_student(recipe: Recipe, prompts: Prompts, seeds: Seeds) -> None:
         _need(recipe, "train", "trl", "training", "train")
         if wrong := passthrough.problem(recipe.train):
             raise RecipeError(recipe.file, *wrong)
+        if recipe.train.method == "logit_kd" and recipe.teacher.top_logprobs is None:
+            raise RecipeError(
+                recipe.file,
+                "teacher.top_logprobs",
+                'missing; method = "logit_kd" learns from them: set it to 20',
+            )
     if recipe.student.teacher_prompt:
         prompts.file(recipe.student.teacher_prompt)
     if recipe.student.retrieval and TEXT not in seeds.every:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
@@ -81,11 +81,15 @@ class Models:
         With `local`, the folder of a tokenizer, a role without an endpoint is answered for by transformers.
         """
         chosen = identity or weights.identify(role.model)
-        connect = self._connect(role, needs or {}, several=several)
+        connect: Connect = self._connect(role, needs or {}, several=several)
         if local is not None and not role.endpoint:
             connect = self._in_process(role, local)
         self.askers[name] = Asker(chosen, role.sampling(), self.journal, connect)
         return self.askers[name]
+
+    async def client(self, role: Role) -> Client:
+        """The client of a role, its server up."""
+        return (await self._connect(role, {}, several=False)())[0]
 
     @property
     def contracts(self) -> dict[str, Contract]:
@@ -99,11 +103,13 @@ class Models:
         self._proofs.clear()
         await self._stack.aclose()
 
-    def _connect(self, role: Role, needs: Needs, *, several: bool) -> Connect:
+    def _connect(
+        self, role: Role, needs: Needs, *, several: bool
+    ) -> Callable[[], Awaitable[tuple[Client, int]]]:
         where = " ".join(role.endpoint) or f"{role.model} {role.max_model_len} {role.flags} {role.replicas}"
         proven = False
 
-        async def connect() -> tuple[Backend, int]:
+        async def connect() -> tuple[Client, int]:
             nonlocal proven
             if not proven:
                 async with self._starting:

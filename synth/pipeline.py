@@ -17,7 +17,19 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from synth import annotated, asking, curation, engine, export, scoring, systems, takeover, targets, unasked
+from synth import (
+    annotated,
+    asking,
+    curation,
+    engine,
+    export,
+    scoring,
+    systems,
+    takeover,
+    targets,
+    teaching,
+    unasked,
+)
 from synth.account import account, spent
 from synth.engine import Progress
 from synth.errors import DataError, RecipeError, TrainError
@@ -161,6 +173,8 @@ def steps_of(run: Run, models: Models) -> Steps:
         judges = recipe.judges if name == "judge" else ()
         wanted = [(s.name, s.needs_of(name)) for s in asking] + [(j.name, j.needs) for j in judges]
         needs = {ability: step for step, abilities in reversed(wanted) for ability in abilities}
+        if recipe.roles[name].top_logprobs is not None:
+            needs["logprobs"] = f"[{name}] top_logprobs"
         return models.asker(name, recipe.roles[name], needs=needs, several=any(s.several for s in asking))
 
     steps = steps_by(run, asker("teacher"), asker("judge"))
@@ -272,17 +286,21 @@ def train(
     if config is None or student is None:
         raise RecipeError(run.recipe.file, "train", "missing; add [train] and [student]")
     if launch is not None and launch.node_rank:
-        join(launch, _with_model(run, _job(run)), run.folder / "logs" / f"train-{launch.node_rank}.log")
+        job = teaching.taught(run, _with_model(run, _job(run)), None)
+        join(launch, job, run.folder / "logs" / f"train-{launch.node_rank}.log")
         return {}
     with run.dataset.lock():
         data = run.dataset.manifest.get("stages", {}).get("curate")
         if data is None:
             raise DataError(run.folder / "train", "is not there; run `synth curate` first")
-        files = {name: file["sha256"] for name, file in data["files"].items() if name.startswith("train/")}
+        deciding = teaching.sources(run)
+        files = {name: file["sha256"] for name, file in data["files"].items() if name.startswith(deciding)}
         if not any(file["rows"] for name, file in data["files"].items() if name.startswith("train/train-")):
             raise TrainError(f"{run.folder / 'train'}: no row was kept; `synth show` says why")
-        job = _job(run)
-        inputs = _hash([files, identify(student.model), config.model_dump(), job.sources()])
+        job, known = _job(run), teaching.identity(run)
+        if launch and known:
+            raise TrainError('[train] method = "on_policy" trains in one process; leave out --launcher')
+        inputs = _hash([files, identify(student.model), config.model_dump(), job.sources(), known])
         if (done := run.dataset.done("train", inputs)) is not None:
             run.say("train: done before, 0 steps")
             return done
@@ -290,7 +308,9 @@ def train(
         from synth.student.train import train_here
 
         by = runner(launch, run.folder / "logs" / "train.log") if launch else train_here
-        trained = fine_tune(_with_model(run, job), on_step=on_step, say=run.say, run=by)
+        with teaching.scorer(run) as scorer:
+            job = teaching.taught(run, _with_model(run, job), scorer)
+            trained = fine_tune(job, on_step=on_step, say=run.say, run=by)
         write_whole(job.out / "recipe.toml", run.recipe.text.encode())
         written = sorted(file for file in job.out.rglob("*") if file.is_file())
         entry = {"inputs": inputs, "model": student.model, "data": files, **asdict(trained)}

@@ -53,7 +53,8 @@ class Recipe(Table):
     @property
     def roles(self) -> dict[str, Role]:
         """Who may be asked while rows are made, by name."""
-        return {"teacher": self.teacher, "judge": self.judge or self.teacher, **self.teachers}
+        judge = self.judge or self.teacher.model_copy(update={"top_logprobs": None})
+        return {"teacher": self.teacher, "judge": judge, **self.teachers}
 
     @property
     def of_rows(self) -> bool:
@@ -108,13 +109,17 @@ class Recipe(Table):
             "price_input",
             "price_output",
         }
+
+        def deciding_of(role: Role) -> dict[str, Any]:
+            return role.model_dump(exclude=serving if role.top_logprobs else serving | {"top_logprobs"})
+
         parts: dict[str, Any] = {
             "seeds": self.seeds.model_dump(
                 include={"rows", "sample", "balance"}
             ),  # chunks are in the seeds' digest
-            "teacher": self.teacher.model_dump(exclude=serving),
-            "judge": self.judge.model_dump(exclude=serving) if self.judge and of != "questions" else None,
-            "teachers": {name: role.model_dump(exclude=serving) for name, role in self.teachers.items()},
+            "teacher": deciding_of(self.teacher),
+            "judge": deciding_of(self.judge) if self.judge and of != "questions" else None,
+            "teachers": {name: deciding_of(role) for name, role in self.teachers.items()},
             "language": self.language,
             "novelty": self.novelty.model_dump() if self.novelty else None,
             "steps": [

@@ -60,6 +60,8 @@ Capability = Literal["n", "logprobs", "completions", "json_schema", "regex", "ch
 class Sampling(TypedDict, total=False):
     """What decides a reply besides the prompt. `sample` numbers the draws of a prompt; it is not sent.
 
+    `top_token_ids` asks as `top_logprobs` does, and for tokens by their ids in place of their text (vLLM).
+
     At most one of `json_schema`, `regex` and `choice` constrains the reply's form (guided decoding).
     """
 
@@ -73,6 +75,7 @@ class Sampling(TypedDict, total=False):
     frequency_penalty: float
     repetition_penalty: float
     top_logprobs: int
+    top_token_ids: int
     json_schema: Mapping[str, JSON]
     regex: str
     choice: list[str]
@@ -97,7 +100,9 @@ class Reply:
     `finish_reason` is the endpoint's own word: "stop" where the model ended by itself, "length" where
     `max_tokens` cut it. `logprobs` holds, for each generated token, the candidates with their
     log-probabilities (nats), where `top_logprobs` was asked; where `scored` was, it holds for each of those
-    tokens but the first its own, by its id. `key` is the request's key in the journal.
+    tokens but the first its own, by its id. `key` is the request's key in the journal. Where `top_token_ids`
+    was asked, candidates are ids in decimal, and `tokens` has the ids of what was said, the token that ended
+    the reply among them.
     """
 
     text: str
@@ -107,6 +112,7 @@ class Reply:
     model: str
     key: str = ""
     logprobs: tuple[Mapping[str, float], ...] = ()
+    tokens: tuple[int, ...] = ()
     seconds: float = field(default=0.0, compare=False)
     """From the sending of its request to its arrival."""
 

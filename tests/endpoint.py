@@ -168,7 +168,7 @@ class Endpoint:
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         chat = request.path.endswith("/chat/completions")
-        prompt = body["messages"][-1]["content"] if chat else body["prompt"]
+        prompt = body["messages"][-1]["content"] if chat else str(body["prompt"])
         probe = prompt in (PROBE, RAW_PROBE)
         if probe:
             self.probes += 1
@@ -209,14 +209,19 @@ class Endpoint:
             said = text if number == 0 else f"{text} Draw {number}."
             choice: dict[str, Any] = {"text": said} if not chat else {"message": {"content": said}}
             if able.logprobs and body.get("logprobs"):
-                choice["logprobs"] = _logprobs(said.split(), chat=chat)
+                words = said.split()
+                if body.get("return_tokens_as_token_ids"):
+                    words = [f"token_id:{place}" for place in range(len(words))]
+                choice["logprobs"] = _logprobs(words, chat=chat)
             if able.token_ids and body.get("return_token_ids"):
                 choice["token_ids"] = list(range(len(said.split())))
             choices.append({"finish_reason": "stop", **choice})
-        words = sum(len((c["message"]["content"] if chat else c["text"]).split()) for c in choices)
+        if able.logprobs and body.get("prompt_logprobs"):
+            choices[0]["prompt_logprobs"] = _thoughts(body["prompt"], body["prompt_logprobs"])
+        total = sum(len((c["message"]["content"] if chat else c["text"]).split()) for c in choices)
         return {
             "choices": choices,
-            "usage": {"prompt_tokens": len(prompt.split()), "completion_tokens": words},
+            "usage": {"prompt_tokens": len(prompt.split()), "completion_tokens": total},
         }
 
     async def _fail(self, request: web.Request, fault: str) -> web.StreamResponse:
@@ -256,11 +261,18 @@ def form_of(body: Mapping[str, Any], words: tuple[str, ...]) -> str | None:
     return FORMS[asked["regex"]] if "regex" in asked else None
 
 
+def _thoughts(prompt: list[int], top: int) -> list[dict[str, Any] | None]:
+    """At each place but the first the tokens 1 to `top`, and the prompt's own."""
+    told = {str(token): {"logprob": -float(token), "rank": token} for token in range(1, top + 1)}
+    return [None, *({**told, str(own): {"logprob": -9.5, "rank": 99}} for own in prompt[1:])]
+
+
 def _logprobs(tokens: list[str], *, chat: bool) -> dict[str, Any]:
     if not chat:
         return {"tokens": tokens, "top_logprobs": [{token: -0.5, "other": -1.5} for token in tokens]}
     steps = []
     for token in tokens:
-        top = [{"token": token, "logprob": -0.5}, {"token": "other", "logprob": -1.5}]
+        other = "token_id:999" if token.startswith("token_id:") else "other"
+        top = [{"token": token, "logprob": -0.5}, {"token": other, "logprob": -1.5}]
         steps.append({"token": token, "logprob": -0.5, "top_logprobs": top})
     return {"content": steps}

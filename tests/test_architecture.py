@@ -28,6 +28,7 @@ TOP = {
     "page",
     "quality",
     "takeover",
+    "teaching",
     "annotated",
     "models",
     "previews",

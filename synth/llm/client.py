@@ -9,6 +9,7 @@ everything waits; when patience ends the run stops with everything safe.
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import orjson
@@ -33,6 +34,16 @@ T = TypeVar("T")
 BUSY = {"HTTP 429", "HTTP 503"}
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A request to be sent: so many sequences of at most `max_tokens` new tokens."""
+
+    path: str
+    data: bytes
+    sequences: int
+    max_tokens: int
+
+
 class Client:
     """The endpoints of one model. Use as an async context manager."""
 
@@ -45,7 +56,7 @@ class Client:
         self._gate = Gate(self.endpoints)
         self._work: set[asyncio.Task[Any]] = set()
         self._dead_since: float | None = None
-        self._answered = False
+        self._answered_once = False
         self.queued = 0.0
         """Request-seconds spent waiting inside the engines, by their own counters."""
         self.idle = 0.0
@@ -90,23 +101,51 @@ class Client:
             TeacherError: no endpoint can be reached for `PATIENCE` seconds, or none knows the model or key.
         """
         path, body = contract.request(self.model, prompt, sampling, len(keys), under or self.contract)
-        data = orjson.dumps(body)
+        form = sampling if under is None else {}  # a probe is to see what came
+
+        def read(answer: bytes, seconds: float) -> tuple[list[Reply], int, int]:
+            found, total = contract.replies(answer, prompt, form, self.model, keys, seconds)
+            return found, max(reply.completion_tokens for reply in found) or total, total
+
+        asked = _Asked(path, orjson.dumps(body), len(keys), sampling.get("max_tokens", 1024))
+        found, _, total = await self._answered(asked, read, probe=under is not None)
+        return found if under else contract.share_out(found, total)
+
+    async def score(self, prompt: Sequence[int], answer: Sequence[int], top: int) -> list[dict[int, float]]:
+        """For each token of `answer` behind `prompt`, both by their ids: the `top` likeliest tokens there and
+        the answer's own, with their log-probabilities (nats).
+
+        Raises:
+            RequestFailed: the server refuses it, or answers it without them `ATTEMPTS` times.
+            TeacherError: as `ask`.
+        """
+        path, body = contract.scoring(self.model, prompt, answer, top)
+
+        def read(data: bytes, _: float) -> tuple[list[dict[int, float]], int, int]:
+            return contract.scores(data, answer), 1, 1
+
+        return (await self._answered(_Asked(path, orjson.dumps(body), 1, 1), read))[0]
+
+    async def _answered(
+        self, asked: "_Asked", read: Callable[[bytes, float], tuple[T, int, int]], *, probe: bool = False
+    ) -> tuple[T, int, int]:
+        """What `read` makes of a good answer and its seconds: the thing itself, the tokens of the longest
+        reply in it, and of all; retries are counted and waited for."""
         attempt = timeouts = 0
         while True:
-            endpoint = await self._gate.enter(len(keys), first=attempt > 0)
+            endpoint = await self._gate.enter(asked.sequences, first=attempt > 0)
             began, after = now(), None
             try:
-                seconds = endpoint.seconds_for(sampling.get("max_tokens", 1024)) * 2**timeouts
-                answer = await self._post(endpoint, path, data, seconds)
-                form = sampling if under is None else {}  # a probe is to see what came
-                found, total = contract.replies(answer, prompt, form, self.model, keys, now() - began)
+                seconds = endpoint.seconds_for(asked.max_tokens) * 2**timeouts
+                answer = await self._post(endpoint, asked.path, asked.data, seconds)
+                found, longest, total = read(answer, now() - began)
             except Unreachable:
                 endpoint.retries["unreachable"] += 1
                 self._set_aside(endpoint)
                 continue
             except Malformed as error:
                 problem = str(error)
-                if under is not None:  # what a probe is told at once is what it wants to know
+                if probe:  # what it is told at once is what it wants to know
                     raise RequestFailed(problem) from error
             except Bad as error:
                 problem, after = error.kind, error.after
@@ -115,13 +154,12 @@ class Client:
                     await asyncio.sleep(backoff(attempt + 1) if after is None else after)
                     after = 0.0
             else:
-                longest = max(reply.completion_tokens for reply in found) or total
                 endpoint.answered(longest, now() - began)
                 endpoint.limit.saw_reply(total, hungry=self._gate.hungry)
-                self._answered = True
-                return found if under else contract.share_out(found, total)
+                self._answered_once = True
+                return found, longest, total
             finally:
-                self._gate.leave(endpoint, len(keys))
+                self._gate.leave(endpoint, asked.sequences)
             endpoint.retries[problem] += 1
             endpoint.streak += 1
             if endpoint.streak >= SUSPECT:
@@ -211,7 +249,7 @@ class Client:
 
     @property
     def _patience(self) -> float:
-        return self.patience or (PATIENCE if self._answered else FIRST_PATIENCE)
+        return self.patience or (PATIENCE if self._answered_once else FIRST_PATIENCE)
 
     def _outlook(self) -> str:
         up = sum(endpoint.up for endpoint in self.endpoints)

@@ -13,8 +13,10 @@ import orjson
 
 from synth.types import JSON, Capability, Prompt, Reply, Sampling
 
-LOCAL = {"sample", "json_schema", "regex", "choice"}
+LOCAL = {"sample", "json_schema", "regex", "choice", "top_token_ids"}
 """Keys of `Sampling` that are not sent under their own name."""
+TOKEN_ID = "token_id:"
+"""What vLLM writes before the id of a token where ids are asked in place of text."""
 WORDS: Mapping[str, Sequence[str]] = {
     "json_schema": ("structured_outputs", "response_format", "guided"),
     "regex": ("structured_outputs", "guided"),
@@ -96,6 +98,8 @@ def request(
         if kind in sampling:
             body |= _constraint(contract.how.get(kind, WORDS[kind][0]), key, given[kind])
     top = body.pop("top_logprobs", None)
+    if top is None and (top := given.get("top_token_ids")) is not None:
+        body |= {"return_tokens_as_token_ids": True, "return_token_ids": True}
     if isinstance(prompt, str):
         body["prompt"] = prompt
         if top is not None:
@@ -105,6 +109,28 @@ def request(
     if top is not None:
         body |= {"logprobs": True, "top_logprobs": top}
     return "/chat/completions", body
+
+
+def scoring(model: str, prompt: Sequence[int], answer: Sequence[int], top: int) -> tuple[str, dict[str, Any]]:
+    """Path and body of a request that asks what a model thinks of an answer that is there already."""
+    ids = [*prompt, *answer]
+    return "/completions", {"model": model, "prompt": ids, "max_tokens": 1, "prompt_logprobs": top}
+
+
+def scores(data: bytes, answer: Sequence[int]) -> list[dict[int, float]]:
+    """What came back of `scoring`, for each token of the answer: log-probabilities by token id.
+
+    Raises:
+        Malformed: it has none, or they are of other tokens.
+    """
+    try:
+        steps = orjson.loads(data)["choices"][0]["prompt_logprobs"][-len(answer) :]
+        found = [{int(token): float(one["logprob"]) for token, one in step.items()} for step in steps]
+    except (orjson.JSONDecodeError, KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
+        raise Malformed("no prompt_logprobs") from error
+    if len(found) != len(answer) or any(own not in step for own, step in zip(answer, found, strict=True)):
+        raise Malformed("prompt_logprobs of other tokens")
+    return found
 
 
 def _constraint(word: str, key: str, value: object) -> dict[str, Any]:
@@ -151,6 +177,7 @@ def replies(
                 logprobs=_logprobs(choice.get("logprobs"), chat=chat)
                 if "scored" not in sampling
                 else _scores(choice.get("prompt_logprobs"), sampling["scored"]),
+                tokens=tuple(choice.get("token_ids") or ()) if choice.get("logprobs") else (),
                 seconds=seconds,
             )
             for number, (choice, key) in enumerate(zip(choices, keys, strict=False))
@@ -183,8 +210,18 @@ def _logprobs(data: Mapping[str, Any] | None, *, chat: bool) -> tuple[Mapping[st
         return ()
     if chat:
         steps = data.get("content") or ()
-        return tuple({top["token"]: top["logprob"] for top in step["top_logprobs"]} for step in steps)
-    return tuple(dict(step or {}) for step in data.get("top_logprobs") or ())
+        return tuple(
+            _rounded({top["token"]: top["logprob"] for top in step["top_logprobs"]}) for step in steps
+        )
+    return tuple(_rounded(step or {}) for step in data.get("top_logprobs") or ())
+
+
+def _rounded(step: Mapping[str, float]) -> Mapping[str, float]:
+    """A token's candidates; those by id without vLLM's mark and to four places, as they are many."""
+    return {
+        token.removeprefix(TOKEN_ID): round(value, 4) if token.startswith(TOKEN_ID) else value
+        for token, value in step.items()
+    }
 
 
 def _scores(

@@ -150,6 +150,8 @@ class Journal:
         }
         if reply.logprobs:
             body["logprobs"] = reply.logprobs
+        if reply.tokens:
+            body["tokens"] = reply.tokens
         self._append(reply.key, _line(body))
         self.paid.setdefault(step, Sums()).add(body)
 
@@ -308,5 +310,6 @@ def _reply(data: dict[str, Any]) -> Reply:
         model=data["model"],
         key=data["key"],
         logprobs=tuple(data.get("logprobs") or ()),
+        tokens=tuple(data.get("tokens") or ()),
         seconds=data.get("seconds", 0.0),
     )

@@ -236,7 +236,7 @@ class LocalModel:
         logprobs: tuple[Mapping[str, float], ...] = (),
     ) -> Reply:
         name, seconds = Path(str(self._places[0])).name, time.monotonic() - each.since
-        return Reply(text, reason, len(each.ids), tokens, name, each.key, logprobs, seconds)
+        return Reply(text, reason, len(each.ids), tokens, name, each.key, logprobs, seconds=seconds)
 
 
 def _alike(sampling: Sampling) -> dict[str, object]:

@@ -15,7 +15,7 @@ from synth.steps import near
 from synth.student import loading
 from synth.tables import Train
 
-CONFIGS = {"sft": "SFTConfig", "dpo": "DPOConfig", "logit_kd": "SFTConfig", "on_policy": "SFTConfig"}
+CONFIGS = {"sft": "SFTConfig", "dpo": "DPOConfig", "logit_kd": "SFTConfig", "on_policy": "DistillationConfig"}
 """TRL's config class of each [train] method."""
 OWN = {
     "num_train_epochs": "epochs",

@@ -97,6 +97,11 @@ def check_packable(model: "PreTrainedModel") -> None:
         )
 
 
+def measure(job: Job, trained: "SFTTrainer", tokenizer: "PreTrainedTokenizerBase") -> dict[str, Any]:
+    """Nothing beside the loss."""
+    return {}
+
+
 def _trainer_class(config: Train) -> type["SFTTrainer"]:
     from trl import SFTTrainer
 

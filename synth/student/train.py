@@ -8,7 +8,7 @@ where it is, the student is whole.
 import importlib
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
@@ -29,7 +29,12 @@ from synth.tables import Train
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
-METHODS = {"sft": "synth.student.sft"}
+METHODS = {
+    "sft": "synth.student.sft",
+    "dpo": "synth.student.dpo",
+    "logit_kd": "synth.student.logit_kd",
+    "on_policy": "synth.student.on_policy",
+}
 """The module of each [train] method."""
 BASE = "base.json"
 """Beside the checkpoints: the loss of the base model on the held-out rows, measured before the first step."""
@@ -52,6 +57,9 @@ class Method(Protocol):
         prepared: Prepared,
     ) -> "Trainer":
         """The trainer of these rows, silent and offline, its model the one that is trained."""
+
+    def measure(self, job: Job, trained: "Trainer", tokenizer: "PreTrainedTokenizerBase") -> dict[str, Any]:
+        """Figures of the method's own on held-out rows, of the base and of the student."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +93,8 @@ class Trained:
     base_validation_loss: float | None = None
     validation_loss: float | None = None
     processes: int = 1
+    method: dict[str, Any] = field(default_factory=dict)
+    """What the method counted and measured; docs/distillation.md says what each figure is."""
 
 
 OnStep: TypeAlias = Callable[[TrainStep], None]
@@ -129,6 +139,8 @@ def train(job: Job, *, on_step: OnStep, say: Say = lambda _: None, run: Runner =
         "dataset": {"files": digest(job.data)},
         "config": job.config.model_dump(mode="json"),
         "sources": job.sources(),
+        "beside": digest(job.beside) if job.beside else {},
+        "teacher": job.teacher.identity if job.teacher else "",
     }
     identity["dataset"]["sha256"] = digest_of(identity["dataset"]["files"])
     key = digest_of(identity)
@@ -191,6 +203,7 @@ def _train(job: Job, on_step: OnStep, say: Say) -> Outcome:
     losses = [float(entry["loss"]) for entry in log]
     speed = trainer.state.num_input_tokens_seen / log[-1]["seconds"]
     mfu = _mfu(trainer, prepared, config, peak)(speed)
+    measured = {**(prepared.notes or {}), **method.measure(job, trainer, tokenizer)}
     tenth = max(1, len(losses) // 10)
     publish(trainer, tokenizer, prepared.counts.ends, job)
     trained = Trained(
@@ -212,6 +225,7 @@ def _train(job: Job, on_step: OnStep, say: Say) -> Outcome:
         base_validation_loss=before,
         validation_loss=after,
         processes=ranks.processes(),
+        method=measured,
     )
     return trained, losses, prepared.replay
 

@@ -51,11 +51,14 @@ class Passes:
         self.seen: list[tuple[torch.Tensor, torch.Tensor]] = []
         trainer.data_collator, trainer.training_step = self.collate, self.step
 
-    def collate(self, features: Sequence[Mapping[str, Any]]) -> "dict[str, torch.Tensor]":
-        """The trainer's own batch, and its rows."""
+    def collate(self, features: Sequence[Mapping[str, Any]]) -> Any:  # noqa: ANN401
+        """The trainer's own batch, and its rows where it is one of tensors already."""
         import torch
 
-        batch = dict(self.collate_rows(features))
+        made: Any = self.collate_rows(features)
+        if not isinstance(made, Mapping):
+            return made
+        batch = dict(made)
         if "row" not in batch and "row" in features[0]:
             batch["row"] = torch.tensor([feature["row"] for feature in features])
         return batch
@@ -64,7 +67,7 @@ class Passes:
         self, model: "torch.nn.Module", inputs: "dict[str, torch.Tensor]", *given: object, **named: object
     ) -> "torch.Tensor":
         """The trainer's own pass over a batch without its rows."""
-        rows = inputs.pop("row", None)
+        rows = inputs.pop("row", None) if isinstance(inputs, dict) else None
         loss: torch.Tensor = self.training_step(model, inputs, *given, **named)
         if rows is not None:
             self.seen.append((loss, rows))

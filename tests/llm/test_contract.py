@@ -13,6 +13,8 @@ from synth.llm.contract import (
     fits,
     replies,
     request,
+    scores,
+    scoring,
     share_out,
 )
 from synth.types import JSON, Message, Reply, Sampling
@@ -241,3 +243,40 @@ def test_an_engines_counters_are_read_whatever_their_labels_and_added_up() -> No
 @pytest.mark.parametrize("page", ["", "process_open_fds 12.0\n", "vllm:num_requests_running 2\n", "<html>"])
 def test_a_page_that_is_no_engines_says_nothing(page: str) -> None:
     assert engine(page) is None
+
+
+def test_candidates_are_asked_by_token_id_and_the_token_that_ended_the_reply_is_told() -> None:
+    assert body({"top_token_ids": 20}) == {
+        "logprobs": True,
+        "top_logprobs": 20,
+        "return_tokens_as_token_ids": True,
+        "return_token_ids": True,
+    }
+    assert body({"top_token_ids": 20, "top_logprobs": 5}) == {"logprobs": True, "top_logprobs": 5}
+    top = [{"token": "token_id:7", "logprob": -0.123456}, {"token": "token_id:31", "logprob": -2.0}]
+    choice = {
+        "message": {"content": "Yes"},
+        "finish_reason": "stop",
+        "token_ids": [7, 2],
+        "logprobs": {"content": [{"token": "token_id:7", "logprob": -0.123456, "top_logprobs": top}] * 2},
+    }
+    answer = orjson.dumps({"choices": [choice], "usage": {"completion_tokens": 2}})
+    ([reply], _) = replies(answer, ASK, {"top_token_ids": 2}, "m", ["k"])
+    assert reply.tokens == (7, 2)
+    assert reply.logprobs == ({"7": -0.1235, "31": -2.0},) * 2
+
+
+def test_an_answer_that_is_there_already_is_scored_by_its_tokens() -> None:
+    assert scoring("m", [4, 5], [6], 20) == (
+        "/completions",
+        {"model": "m", "prompt": [4, 5, 6], "max_tokens": 1, "prompt_logprobs": 20},
+    )
+    told = [None, {"5": {"logprob": -1.0}}, {"6": {"logprob": -2.5, "rank": 3}, "9": {"logprob": -0.25}}]
+    answer = orjson.dumps({"choices": [{"text": "", "prompt_logprobs": told}]})
+    assert scores(answer, [6]) == [{6: -2.5, 9: -0.25}]
+    with pytest.raises(Malformed, match="of other tokens"):
+        scores(answer, [7])
+    with pytest.raises(Malformed, match="no prompt_logprobs"):
+        scores(orjson.dumps({"choices": [{"text": "", "prompt_logprobs": None}]}), [6])
+    with pytest.raises(Malformed, match="no prompt_logprobs"):
+        scores(answer, [4, 5, 6])
