@@ -1,8 +1,10 @@
 """`harness`: lm-evaluation-harness itself, on a tiny model and tasks with local items."""
 
 import json
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from threading import Thread
+from typing import Any, ClassVar
 
 import pytest
 from projects import jsonl
@@ -91,24 +93,66 @@ def test_what_lm_eval_refuses_is_said_in_its_words(tmp_path: Path) -> None:
     assert not (tmp_path / "done").exists()
 
 
-def test_a_server_is_asked_by_its_address_and_name(model: Path) -> None:
-    step = Harness(tasks=("gsm8k",), few_shot=0, chat=False)
-    config = step._config(model, Endpoint("http://127.0.0.1:8000/v1", "student", "secret"))
-    assert config == {
-        "model": "local-completions",
-        "model_args": {
-            "model": "student",
-            "base_url": "http://127.0.0.1:8000/v1/completions",
-            "tokenizer": str(model),
-            "tokenizer_backend": "huggingface",
-            "num_concurrent": 16,
-        },
-        "tasks": ["gsm8k"],
-        "num_fewshot": 0,
-        "apply_chat_template": False,
-        "batch_size": 1,
-        "log_samples": True,
-    }
+class Completions(BaseHTTPRequestHandler):
+    """/v1/completions of a model, of one prompt of token ids, as vLLM answers it."""
+
+    model: ClassVar[Any]
+    tokenizer: ClassVar[Any]
+    asked: ClassVar[list[dict[str, Any]]] = []
+
+    def do_POST(self) -> None:
+        import torch
+
+        said = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.asked.append(said | {"path": self.path, "key": self.headers["Authorization"]})
+        [given] = said["prompt"] if isinstance(said["prompt"][0], list) else [said["prompt"]]
+        ids = self.model.generate(
+            torch.tensor([given]), max_new_tokens=said["max_tokens"], do_sample=False, pad_token_id=0
+        )[0]
+        with torch.no_grad():
+            likely = torch.log_softmax(self.model(ids[None]).logits[0].float(), -1)
+        of = [None, *(float(likely[at, token]) for at, token in enumerate(ids[1:]))]
+        best = [None, *({"": float(row.max())} for row in likely[:-1])]
+        choice = {
+            "index": 0,
+            "text": self.tokenizer.decode(ids[len(given) :], skip_special_tokens=True),
+            "logprobs": {"token_logprobs": of, "top_logprobs": best},
+        }
+        body = json.dumps({"choices": [choice]}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing."""
+
+
+def test_a_server_of_the_model_gives_the_scores_of_the_model(
+    tasks: Path, model: Path, tmp_path: Path
+) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    Completions.model = AutoModelForCausalLM.from_pretrained(model)
+    Completions.tokenizer = AutoTokenizer.from_pretrained(model)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Completions)
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        step = Harness(tasks=("written", "colours"), path=str(tasks))
+        url = f"http://127.0.0.1:{server.server_port}/v1"
+        served = list(step.measure(model, tmp_path, Endpoint(url, "student", "secret")))
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    asked = {(said["path"], said["model"], said["key"]) for said in Completions.asked}
+    assert asked == {("/v1/completions", "student", "Bearer secret")}
+    loaded = list(step.measure(model, tmp_path))
+    assert [(q.id, q.kind, g.score, g.details) for q, g in served] == [
+        (q.id, q.kind, g.score, g.details) for q, g in loaded
+    ]
+    assert [g.answer for _, g in served[:3]] == [g.answer for _, g in loaded[:3]]
 
 
 def test_an_edited_task_is_another_evaluation(model: Path, tmp_path: Path) -> None:
