@@ -47,7 +47,7 @@ class Rehearsal:
                 + (f"; {each.unusable:,} of its rows have no answer" if each.unusable else "")
             )
         yield f"steps: {self.steps:,} in {self.epochs:g} epochs"
-        how = "packed" if self.packed else "rows of like length together"
+        how = "rows of like length together" + (", packed" if self.packed else "")
         yield f"tokens fill {100 * self.fill:.1f}% of the positions that are computed ({how})"
 
 
@@ -69,7 +69,7 @@ def rehearse(job: Job, model: Path | str) -> Rehearsal:
         first = prepared.rows[0]
         lengths = prepared.rows.data.column("length").to_pylist()
         example = marked(tokenizer, first["input_ids"], first["labels"])
-    order = range(len(lengths)) if config.packing else sampler(lengths, config.batch_size, config.seed)
+    order = sampler(lengths, config.batch_size, config.seed)
     return Rehearsal(
         example=example,
         counts=prepared.counts,

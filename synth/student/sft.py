@@ -141,9 +141,7 @@ def _trainer_class(config: Train) -> type["SFTTrainer"]:
             return batches, counted
 
         def _get_train_sampler(self, train_dataset: "Dataset | None" = None) -> "Sampler[int] | None":
-            """Rows of like length together where rows are padded; packed ones need none."""
-            if config.packing:
-                return super()._get_train_sampler(train_dataset)
+            """Rows of like length together, packed or not: the steps are the same."""
             lengths = self.train_dataset.data.column("length").to_numpy()
             return sampler(lengths, config.batch_size, config.seed)
 

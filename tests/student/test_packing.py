@@ -147,12 +147,8 @@ def test_a_training_with_packing_has_the_losses_of_one_without(
     rows: list[dict[str, Any]],
     write: Callable[..., Path],
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     micro: int,
 ) -> None:
-    in_order = range(len(rows))
-    monkeypatch.setattr("synth.student.sft.sampler", lambda *_: in_order)
-    monkeypatch.setattr("transformers.Trainer._get_train_sampler", lambda *_: in_order)
     losses = []
     for packing in (False, True):
         config = Train(epochs=2, learning_rate=5e-3, max_length=64, packing=packing, micro_batch=micro)
