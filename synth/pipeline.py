@@ -288,6 +288,8 @@ def train(run: Run, on_step: "Callable[[TrainStep], None]" = lambda _: None) -> 
         out = run.folder / "student"
         with teaching.scorer(run) as scorer:
             trained = fine_tune(teaching.job(run, model, scorer), on_step=on_step)
+        for line in teaching.sentences(trained.method):
+            run.say(line)
         written = sorted(file for file in out.rglob("*") if file.is_file())
         entry = {"inputs": inputs, "model": student.model, "data": files, **asdict(trained)}
         run.dataset.record("train", entry, written)
