@@ -311,6 +311,8 @@ def train(
         with teaching.scorer(run) as scorer:
             job = teaching.taught(run, _with_model(run, job), scorer)
             trained = fine_tune(job, on_step=on_step, say=run.say, run=by)
+        for line in teaching.sentences(trained.method):
+            run.say(line)
         write_whole(job.out / "recipe.toml", run.recipe.text.encode())
         written = sorted(file for file in job.out.rglob("*") if file.is_file())
         entry = {"inputs": inputs, "model": student.model, "data": files, **asdict(trained)}

@@ -83,6 +83,39 @@ def beside(run: Run) -> Path | None:
     return None
 
 
+FIGURES = {
+    "taught_rows": "rows learned from the teacher's probabilities",
+    "untaught_rows": "rows learned from their words alone: the reply's tokens are not the row's",
+    "rows_left_over_each_epoch": "prompts left over in each epoch, too few for a batch",
+    "left_out_pairs": "held-out pairs left out as too long",
+    "margin": "margin of chosen over rejected, times beta (nats)",
+    "accuracy": "share of pairs whose margin is positive",
+    "ratio_chosen": "log-ratio of student to base, chosen answers (nats an answer)",
+    "ratio_rejected": "the same, rejected answers",
+    "base_likelier": "share of pairs whose chosen answer the base finds likelier by token",
+    "likelier": "the same, the student",
+    "base_divergence": "divergence of the base from the teacher (nats a token)",
+    "divergence": "the same, the student",
+    "answer_tokens": "tokens of an answer of the student, over the last tenth of the steps",
+    "cut_answers": "share of those answers that was cut",
+}
+"""What a method counts and measures, in words."""
+
+
+def sentences(found: Mapping[str, Any]) -> list[str]:
+    """`Trained.method` as lines for a person; means with their 95% intervals and what they are over."""
+    lines = []
+    for name, words in FIGURES.items():
+        value = found.get(name)
+        if isinstance(value, Mapping):
+            bounds = f" [{value['low']:.3f}, {value['high']:.3f}]" if value["low"] is not None else ""
+            lines.append(f"train: {words}: {value['mean']:.3f}{bounds} over {value['n']:,} held out")
+        elif value is not None:
+            shown = f"{value:,}" if isinstance(value, int) else f"{value:.2f}"
+            lines.append(f"train: {words}: {shown}")
+    return lines
+
+
 def taught(run: Run, job: Job, teacher: "Scorer | None") -> Job:
     """The training of the run's student with what its method reads of the teacher.
 

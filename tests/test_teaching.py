@@ -135,3 +135,13 @@ def test_methods_that_need_nothing_are_given_nothing(tmp_path: Path) -> None:
         with teaching.scorer(run) as scorer:
             assert scorer is None
         assert teaching.sources(run) == ("train/",)
+
+
+def test_what_a_method_measured_is_said_with_its_unit_its_number_and_its_interval() -> None:
+    margin = {"mean": 0.5, "low": 0.25, "high": 0.75, "n": 1200}
+    alone = {"mean": 1.0, "low": None, "high": None, "n": 1}
+    assert teaching.sentences({"taught_rows": 1234, "margin": margin, "divergence": alone, "pairs": 9}) == [
+        "train: rows learned from the teacher's probabilities: 1,234",
+        "train: margin of chosen over rejected, times beta (nats): 0.500 [0.250, 0.750] over 1,200 held out",
+        "train: the same, the student: 1.000 over 1 held out",
+    ]

@@ -151,3 +151,17 @@ def test_a_set_without_enough_short_prompts_or_without_a_teacher_is_refused(
         on_policy.prepare(replace(job, config=CONFIG.model_copy(update={"max_length": 12})), tokenizer)
     with pytest.raises(TrainError, match="on_policy needs a teacher that scores"):
         on_policy.prepare(replace(job, teacher=None), tokenizer)
+
+
+def test_a_batch_cut_into_parts_has_the_loss_of_the_whole_batch(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = replace(job, config=CONFIG.model_copy(update={"epochs": 0.2}), out=tmp_path / "whole")
+    train(short, on_step=Steps())
+    monkeypatch.setattr("synth.student.settings.MICRO_BATCH", 2)
+    parts = replace(short, out=tmp_path / "parts")
+    train(parts, on_step=Steps())
+    whole, cut = (
+        orjson.loads((each.out / "manifest.json").read_bytes())["losses"] for each in (short, parts)
+    )
+    assert cut == pytest.approx(whole, rel=1e-2)
