@@ -54,6 +54,12 @@ def _run(trainer: "Trainer", checkpoint: Path | None) -> "Trainer | None":
     from transformers import TrainerState
 
     if checkpoint:
+        sharded = (checkpoint / "pytorch_model_fsdp.bin").is_file()
+        if sharded != trainer.is_fsdp_enabled:
+            raise TrainError(
+                f"{checkpoint} was saved {'with' if sharded else 'without'} --sharding fsdp2; go on as it "
+                f"was begun, or delete {checkpoint.parent}"
+            )
         state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
         if state.global_step >= state.max_steps:
             trainer._load_from_checkpoint(str(checkpoint))

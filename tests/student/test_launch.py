@@ -80,6 +80,26 @@ def test_two_processes_train_what_one_does_though_killed_in_between(
     assert not (two / "checkpoints").exists()
 
 
+def test_a_checkpoint_of_sharded_weights_is_not_gone_on_from_without(
+    model_folder: Path, rows: list[dict[str, Any]], write: Callable[..., Path], tmp_path: Path
+) -> None:
+    class Stopped(BaseException):
+        pass
+
+    def stop(step: TrainStep) -> None:
+        if step.step == 6:
+            raise Stopped
+
+    job = Job(CONFIG, model_folder, write(rows), tmp_path / "student")
+    with pytest.raises(Stopped):
+        train(job, on_step=stop)
+    (job.checkpoints / "checkpoint-5" / "pytorch_model_fsdp.bin").touch()
+    with pytest.raises(
+        TrainError, match="checkpoint-5 was saved with --sharding fsdp2; go on as it was begun"
+    ):
+        train(job, on_step=stop)
+
+
 class Alone(Launch):
     """accelerate's own switch for a CPU, with which it starts one process whatever number is named."""
 
