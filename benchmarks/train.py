@@ -199,7 +199,7 @@ def base(layers: int | None, folder: Path) -> Path:
     """The folder of the shipped model, or of its first layers."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    model = Path(find_model("smollm2-135m-instruct", sys.stderr.write))
+    model = Path(find_model("smollm2-135m-instruct", print))
     if layers is None:
         return model
     first = AutoModelForCausalLM.from_pretrained(model, num_hidden_layers=layers, dtype="bfloat16")
