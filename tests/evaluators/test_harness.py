@@ -120,6 +120,7 @@ class Completions(BaseHTTPRequestHandler):
         }
         body = json.dumps({"choices": [choice]}).encode()
         self.send_response(200)
+        self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
