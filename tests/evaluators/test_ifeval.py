@@ -88,8 +88,10 @@ ODD = (
 def reference(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Judge]:
     """lm-eval's verdicts, strict and loose, on one instruction, with NLTK's data from a package."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NLTK_DATA", str(write_punkt(tmp_path_factory.mktemp("nltk"))))
         import langdetect
+        import nltk
+
+        patch.setattr(nltk.data, "path", [str(write_punkt(tmp_path_factory.mktemp("nltk")))])
         from lm_eval.tasks.ifeval.utils import process_results
 
         patch.setattr(langdetect.DetectorFactory, "seed", SEED)
