@@ -53,7 +53,7 @@ def test_without_an_adapter_all_weights_are_trained_and_no_adapter_is_left(
     assert {tensor.dtype for tensor in student.values()} == {torch.bfloat16}
     assert all(not torch.equal(base[name], student[name]) for name in base)
     assert AutoModelForCausalLM.from_pretrained(out).dtype == torch.bfloat16
-    assert "all weights of it" in (out / "README.md").read_text(encoding="utf-8")
+    assert "all weights trained" in (out / "README.md").read_text(encoding="utf-8")
 
 
 def test_speed_is_told_beside_the_peak_of_the_device(model_folder: Path, data: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ MOMENTS = (
     ("transformers.trainer_callback:TrainerState.save_to_json", range(7, 10)),
     ("transformers.trainer:rotate_checkpoints", range(7, 10)),
     ("step 17", range(10, 18)),
-    ("synth.student.checkpoint:merged", range(16, 21)),
+    ("synth.student.publish:merged", range(16, 21)),
     ("synth.student.train:card", ()),
     (NEVER, ()),
 )
@@ -55,6 +55,6 @@ def test_a_training_killed_again_and_again_ends_as_an_undisturbed_one(
     assert len(manifest["losses"]) == len(every)
     for measured in ("base_validation_loss", "validation_loss"):
         assert manifest["trained"][measured] == whole_manifest["trained"][measured]
-    for name in ("model.safetensors", "tokenizer.json", "README.md"):
+    for name in ("model.safetensors", "tokenizer.json", "chat_template.jinja"):
         assert (broken.out / name).read_bytes() == (whole.out / name).read_bytes(), name
     assert not (broken.out / "checkpoints").exists()
