@@ -153,13 +153,11 @@ def test_a_set_without_enough_short_prompts_or_without_a_teacher_is_refused(
         on_policy.prepare(replace(job, teacher=None), tokenizer)
 
 
-def test_a_batch_cut_into_parts_has_the_loss_of_the_whole_batch(
-    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_batch_cut_into_parts_has_the_loss_of_the_whole_batch(job: Job, tmp_path: Path) -> None:
     short = replace(job, config=CONFIG.model_copy(update={"epochs": 0.2}), out=tmp_path / "whole")
     train(short, on_step=Steps())
-    monkeypatch.setattr("synth.student.settings.MICRO_BATCH", 2)
-    parts = replace(short, out=tmp_path / "parts")
+    smaller = short.config.model_copy(update={"micro_batch": 2})
+    parts = replace(short, config=smaller, out=tmp_path / "parts")
     train(parts, on_step=Steps())
     whole, cut = (
         orjson.loads((each.out / "manifest.json").read_bytes())["losses"] for each in (short, parts)
