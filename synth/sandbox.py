@@ -33,6 +33,9 @@ SHUT_IN = b"."
 """What a jail says when all its walls stand."""
 LOOK = 0.05
 """Seconds between looks at a program's threads and folder."""
+CPU_SHARE = 0.5
+"""Of the processor seconds allowed: a program killed after more of them was killed for its time. The kernel
+holds the limit by ticks, which on a busy machine run ahead of the seconds that it reports."""
 FILES = 256
 """Files that a program may have in its folder."""
 SYSTEM = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/share/zoneinfo", "/etc/localtime", "/dev/urandom")
@@ -245,5 +248,5 @@ def _told(said: bytes, status: int, cpu: float, limits: Limits) -> str:
     if reason in REASONS:
         return reason
     if status == -signal.SIGKILL:
-        return "time over" if cpu > 0.9 * limits.cpu else "memory over"
+        return "time over" if cpu > CPU_SHARE * limits.cpu else "memory over"
     return "crashes the interpreter" if status < 0 else "ends before its tests do"
